@@ -1,0 +1,123 @@
+"""The one kernel decorator and its on-disk cache.
+
+Numba's own cache notices an edit of the cached function's file but not of a function that it calls in
+another file (numba issue 1833). So every kernel is cached in a folder whose name is a hash of the sources
+of all kernel-bearing modules, the Numba and NumPy versions, the CPU and the ``NUMBA_*`` settings: an edit
+anywhere means a new folder. The newest :data:`KEEP_FOLDERS` folders stay. Numba's cache files are pickles,
+so the folder is private (mode 0700); it is ``$OPPCACHE_CACHE_DIR`` or the user's cache directory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+
+log = logging.getLogger("oppcache")
+
+KEEP_FOLDERS = 5
+_MARKER = b"kernel"  # a module that bears kernels names the decorator
+
+
+def cache_root() -> Path:
+    """Return the folder that holds all kernel caches, by platform convention unless the user set one."""
+    chosen = os.environ.get("OPPCACHE_CACHE_DIR")
+    if chosen:
+        return Path(chosen)
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "oppcache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "oppcache"
+
+
+def kernel_sources() -> list[Path]:
+    """Return every module of the package that bears kernels, sorted by name."""
+    package = Path(__file__).parent
+    found = []
+    # Path.rglob does not enter the rooms, which are links in a checkout.
+    for folder, subfolders, files in os.walk(package, followlinks=True):
+        subfolders[:] = sorted(name for name in subfolders if name != "__pycache__")
+        for name in sorted(files):
+            path = Path(folder) / name
+            if name.endswith(".py") and _MARKER in path.read_bytes():
+                found.append(path)
+    return found
+
+
+def source_hash(paths: list[Path] | None = None) -> str:
+    """Hash what a compiled kernel depends on: sources, versions, CPU and Numba settings."""
+    digest = hashlib.sha256()
+    for path in kernel_sources() if paths is None else paths:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    settings = sorted((k, v) for k, v in os.environ.items() if k.startswith("NUMBA_") and k != "NUMBA_CACHE_DIR")
+    digest.update(repr((numba.__version__, np.__version__, sys.version_info[:3], settings)).encode())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def cache_folder() -> Path | None:
+    """Make and return this process's kernel cache folder, or None where none can be written."""
+    root = cache_root()
+    folder = root / f"kernels-{source_hash()}"
+    try:
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.mkdir(exist_ok=True, mode=0o700)
+        os.utime(folder)
+        _check_private(folder)
+        _forget_old(root, keep=folder)
+    except OSError as error:
+        log.warning("kernels are not cached: %s: %s", folder, error)
+        return None
+    return folder
+
+
+def _check_private(folder: Path) -> None:
+    """Refuse a folder that another user could write pickles into."""
+    status = folder.stat()
+    if status.st_uid != os.getuid():
+        raise PermissionError(f"owned by user {status.st_uid}, expected {os.getuid()}")
+    if status.st_mode & 0o077:
+        folder.chmod(0o700)
+
+
+def _forget_old(root: Path, keep: Path) -> None:
+    folders = [p for p in root.glob("kernels-*") if p.is_dir()]
+    folders.sort(key=lambda p: p.stat().st_mtime, reverse=True)
+    for old in folders[KEEP_FOLDERS:]:
+        if old != keep:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """Compile a function with Numba, cached on disk as the module's docstring says.
+
+    Options go to :func:`numba.njit`. With ``NUMBA_DISABLE_JIT=1`` the plain function comes back.
+    """
+    if function is None:
+        return lambda f: kernel(f, **options)
+    if numba.config.DISABLE_JIT:
+        return function
+    dispatcher = numba.njit(function, **options)
+    folder = cache_folder()
+    if folder is not None:
+        before = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = str(folder)
+        try:
+            dispatcher.enable_caching()
+        finally:
+            numba.config.CACHE_DIR = before
+    return dispatcher
+
+
+def is_cached() -> bool:
+    """Whether this process's kernel cache holds anything yet; if not, say that kernels are compiling."""
+    folder = cache_folder()
+    return folder is not None and any(folder.rglob("*.nbi"))
