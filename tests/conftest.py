@@ -1,0 +1,48 @@
+"""What every test may use: outside inputs, the long sizes, and skips that CI turns into failures."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="run fuzz, mutants and stress at their full size")
+
+
+def unavailable(what: str, why: str) -> None:
+    """Skip with a line that says so, or fail where ``OPPCACHE_REQUIRE`` names ``what``."""
+    if what in os.environ.get("OPPCACHE_REQUIRE", "").split(","):
+        pytest.fail(f"OPPCACHE_REQUIRE={what}: {why}")
+    pytest.skip(why)
+
+
+@pytest.fixture(scope="session")
+def full(request: pytest.FixtureRequest) -> bool:
+    """Whether ``--full`` asks for the long sizes."""
+    return bool(request.config.getoption("--full"))
+
+
+@pytest.fixture(scope="session")
+def checkout() -> Path:
+    """The project's root folder."""
+    return CHECKOUT
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder of outside inputs: ``$OPPCACHE_SHARED``, by default ``../shared`` beside the checkout."""
+    folder = Path(os.environ.get("OPPCACHE_SHARED") or CHECKOUT.parent / "shared")
+    if not (folder / "traces").is_dir():
+        unavailable("shared", f"no outside inputs: {folder}/traces is not a folder (set OPPCACHE_SHARED)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def traces(shared: Path) -> Path:
+    """Folder of real captures."""
+    return shared / "traces"
