@@ -169,8 +169,8 @@ class Term:
     """One condition of a ternary match: the subject has a value that fits one of the patterns.
 
     Attributes:
-        kind: ``field``, ``metadata``, ``state``, ``condition`` or ``valid`` (header validity).
-        name: of the field, metadata word, condition or header; empty for the state.
+        kind: ``field``, ``metadata``, ``state``, ``direction``, ``condition`` or ``valid`` (a header is there).
+        name: of the field, metadata word, condition or header; empty for state and direction.
         patterns: alternatives; for ``state`` an empty tuple means ``none`` (the key is absent).
     """
 

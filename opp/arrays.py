@@ -1,0 +1,157 @@
+"""The lowered program's arrays and the store of contexts: their dtypes and the words of a context record.
+
+A program and the contexts it works on reach the kernels as two named tuples of NumPy arrays,
+:class:`ProgramArrays` and :class:`Store`. Numbers that are data (values, masks, keys, registers) are
+``uint64``; numbers that say where something is are ``int64``.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+# Words of a context record, before its key and registers.
+C_STATE = 0  # state label; CONTEXT_EXISTS is set above it
+C_VERSION = 1  # packets and writes applied so far
+C_WITNESS = 2  # order witness: w <- H(w, packet number)
+C_LAST = 3  # time of last use, ns
+C_HARD = 4  # hard deadline, ns; 0: none
+C_IDLE = 5  # idle timeout, ns; 0: none
+C_ROLLBACK = 6  # rollback labels: idle | hard << 32; ROLLBACK_DELETE: delete
+C_PLACE = 7  # NIC slot + 1 in the CPU's record, CPU record + 1 in a NIC slot; 0: not on the NIC
+C_HEADER_WORDS = 8
+
+CONTEXT_EXISTS = 1 << 32
+STATE_MASK = 0xFFFF_FFFF
+ROLLBACK_DELETE = 0xFFFF_FFFF
+
+MAX_KEY_WORDS = 8
+
+# Where an operand comes from.
+O_CONST, O_WORD, O_REGISTER, O_WRITTEN, O_GLOBAL, O_TEMPORARY, O_NOW, O_DIRECTION, O_RANDOM = range(9)
+# What a cell of a match row looks at.
+CELL_WORD, CELL_STATE, CELL_DIRECTION, CELL_CONDITIONS = range(4)
+# Actions.
+A_SET, A_DEC_TTL, A_OUTPUT, A_DROP, A_CONTROLLER = range(5)
+# Verdicts.
+VERDICT_NONE, VERDICT_FORWARD, VERDICT_DROP, VERDICT_CONTROLLER = range(4)
+# Where an entry goes on.
+GOTO_NEXT, GOTO_END = -1, -2
+# Key of a write.
+KEY_LOOKED_UP = -1
+# State of a write.
+NEXT_STAY, NEXT_SET, NEXT_DELETE = range(3)
+
+
+def _dtype(*fields: str) -> np.dtype:
+    """An aligned record of 8-byte members; names ending in ``:u`` are unsigned."""
+    return np.dtype([(f.removesuffix(":u"), np.uint64 if f.endswith(":u") else np.int64) for f in fields], align=True)
+
+
+TABLE_DTYPE = _dtype("key_words", "registers", "first_register", "stride", "initial_state:u")
+STAGE_DTYPE = _dtype(
+    "table",  # -1: stateless
+    "lookup",  # key number, -1: none
+    "on_write",
+    "commit",
+    "first_temporary",
+    "temporaries",
+    "first_condition",
+    "conditions",
+    "first_row",
+    "rows",
+    "default",  # entry number, -1: none
+    "next",  # stage that runs after this one; the number of stages: none
+)
+KEY_DTYPE = _dtype("first_part", "parts", "words", "first_pair", "pairs", "headers:u", "temporaries:u")
+PART_DTYPE = _dtype("kind", "index", "swapped", "word", "shift:u", "value:u", "mask:u")
+PAIR_DTYPE = _dtype("source", "destination", "words")
+OPERAND_DTYPE = _dtype("kind", "index", "header", "value:u")
+OPERATION_DTYPE = _dtype("op", "a", "b", "k:u", "width:u", "mask:u", "target_kind", "target", "target_mask:u")
+CONDITION_DTYPE = _dtype("op", "a", "b", "width:u", "mask:u")
+ROW_DTYPE = _dtype("entry", "first_cell", "cells", "none")
+CELL_DTYPE = _dtype("kind", "index", "mask:u", "value:u")
+ENTRY_DTYPE = _dtype("first_action", "actions", "first_write", "writes", "goto", "site:u")
+ACTION_DTYPE = _dtype("kind", "target", "other", "header", "operand", "mask:u")
+WRITE_DTYPE = _dtype(
+    "table",
+    "key",
+    "next",
+    "state:u",
+    "idle_set",
+    "idle:u",
+    "idle_to:u",
+    "hard_set",
+    "hard:u",
+    "hard_to:u",
+    "first_update",
+    "updates",
+)
+
+
+class ProgramArrays(NamedTuple):
+    """A lowered program; each member is a structured array of the like-named dtype, but for the last three."""
+
+    tables: np.ndarray
+    stages: np.ndarray  # in pipeline order, commit stages last
+    keys: np.ndarray
+    parts: np.ndarray
+    pairs: np.ndarray
+    operands: np.ndarray
+    operations: np.ndarray  # temporaries and updates
+    conditions: np.ndarray
+    rows: np.ndarray
+    cells: np.ndarray
+    entries: np.ndarray
+    actions: np.ndarray
+    writes: np.ndarray
+    registers: np.ndarray  # uint64: initial values, per table from first_register
+    register_masks: np.ndarray  # uint64, alike
+    globals: np.ndarray  # uint64: initial values
+
+
+# One row a table: where its records, its hash index and its NIC slots stand.
+STORE_TABLE_DTYPE = _dtype(
+    "base",  # word of record 0 in memory
+    "capacity",
+    "used",
+    "index_base",
+    "index_mask:u",
+    "nic_base",  # word of NIC slot 0 in memory
+    "nic_slots",
+)
+
+
+class Store(NamedTuple):
+    """All contexts of one machine: both sides' records in one memory, and each table's hash index.
+
+    A record's number is its key's dense id: it is given at the first sight of the key and never reused.
+    """
+
+    tables: np.ndarray  # STORE_TABLE_DTYPE
+    memory: np.ndarray  # uint64 words
+    index: np.ndarray  # uint64: hash tag << 32 | record + 1; 0: free
+
+
+# Words of the scratch array (uint64) that one packet's processing uses.
+S_KEY = 0
+S_FOREIGN_KEY = S_KEY + MAX_KEY_WORDS
+S_TEMPORARIES = S_FOREIGN_KEY + MAX_KEY_WORDS
+S_PRESENT = S_TEMPORARIES + 32  # bit per temporary
+S_CONDITIONS = S_PRESENT + 1
+S_VERDICT = S_CONDITIONS + 1
+S_PORT = S_VERDICT + 1
+S_DIRECTION = S_PORT + 1
+S_NOW = S_DIRECTION + 1
+S_SEED = S_NOW + 1
+S_SITE = S_SEED + 1
+S_HASH = S_SITE + 1
+S_GONE = S_HASH + 1  # number of contexts on the NIC that this packet deleted
+S_GONE_LIST = S_GONE + 1  # (table, record) pairs
+S_RESULTS = S_GONE_LIST + 2 * 64
+S_RESULT_PRESENT = S_RESULTS + 32
+S_VALUES = S_RESULT_PRESENT + 32  # operand values of one entry: actions, then a and b of each update
+S_VALUE_PRESENT = S_VALUES + 128
+S_WORDS = S_VALUE_PRESENT + 128
+MAX_ACTIONS = 64

@@ -1,0 +1,458 @@
+"""Lowering: a checked :class:`Program` to the arrays that the kernels interpret."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import arrays as A
+from .errors import InputError
+from .fields import (
+    FIELD_BY_NAME,
+    W_FAMILY,
+    W_HEADERS,
+    Header,
+    Layout,
+    layout_for,
+)
+from .program import (
+    CONDITION_OPS,
+    DELETE,
+    INTEGER_OPS,
+    NOW_UNITS_NS,
+    Condition,
+    Entry,
+    Key,
+    Operand,
+    Program,
+    Stage,
+    Temporary,
+    Term,
+    Timer,
+    Update,
+    Write,
+)
+from .validate import partner, term_ternaries
+
+MAX_ROWS = 1_000_000
+_ALL = 2**64 - 1
+
+
+@dataclass(frozen=True)
+class KeyField:
+    """Where one part of a table's key stands in its packed words, for reading keys back.
+
+    ``family_word``/``family_shift`` locate the family of a joint address; bits is 128 for addresses.
+    """
+
+    name: str
+    word: int
+    shift: int
+    bits: int
+    is_address: bool
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A program ready to run: its arrays, its header-vector layout, and how to read its keys back."""
+
+    program: Program
+    arrays: A.ProgramArrays
+    layout: Layout
+    key_fields: dict[str, tuple[tuple[KeyField, ...], tuple[int, int] | None]]
+
+    @property
+    def table_names(self) -> tuple[str, ...]:
+        """Names of the context tables, in order of their numbers."""
+        return tuple(t.name for t in self.program.tables)
+
+
+def lower(program: Program) -> Lowered:
+    """Turn a checked program into arrays.
+
+    Raises:
+        InputError: a stage's ranges and lists expand to more than :data:`MAX_ROWS` ternary rows.
+    """
+    return _Lowering(program).run()
+
+
+class _Lowering:
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.layout = layout_for(_fields_of(program), len(program.metadata))
+        self.table_number = {t.name: i for i, t in enumerate(program.tables)}
+        self.global_number = {
+            f"{g.name}.{v.name}": i
+            for i, (g, v) in enumerate((g, v) for g in program.globals for v in g.variables)
+        }
+        self.global_bits = [max(v.bits, program.word_bits) for g in program.globals for v in g.variables]
+        self.rows: dict[str, list[tuple[Any, ...]]] = {
+            name: []
+            for name in (
+                "stages keys parts pairs operands operations conditions rows cells entries actions writes".split()
+            )
+        }
+        self.key_fields: dict[str, tuple[tuple[KeyField, ...], tuple[int, int] | None]] = {}
+        self.key_words: dict[str, int] = {}
+
+    def run(self) -> Lowered:
+        pipeline = self.program.pipeline()
+        numbers = {s.name: i for i, s in enumerate(pipeline)}
+        for number, stage in enumerate(pipeline):
+            self.stage(stage, number, numbers)
+        tables, registers, masks = self.tables()
+        dtypes = {
+            "stages": A.STAGE_DTYPE,
+            "keys": A.KEY_DTYPE,
+            "parts": A.PART_DTYPE,
+            "pairs": A.PAIR_DTYPE,
+            "operands": A.OPERAND_DTYPE,
+            "operations": A.OPERATION_DTYPE,
+            "conditions": A.CONDITION_DTYPE,
+            "rows": A.ROW_DTYPE,
+            "cells": A.CELL_DTYPE,
+            "entries": A.ENTRY_DTYPE,
+            "actions": A.ACTION_DTYPE,
+            "writes": A.WRITE_DTYPE,
+        }
+        made = {name: np.array(self.rows[name], dtype) for name, dtype in dtypes.items()}
+        initial = [v.initial for g in self.program.globals for v in g.variables]
+        arrays = A.ProgramArrays(
+            tables=tables,
+            registers=np.array(registers, np.uint64),
+            register_masks=np.array(masks, np.uint64),
+            globals=np.array(initial, np.uint64),
+            **made,
+        )
+        return Lowered(self.program, arrays, self.layout, self.key_fields)
+
+    def add(self, kind: str, *row: Any) -> int:
+        self.rows[kind].append(row)
+        return len(self.rows[kind]) - 1
+
+    def tables(self) -> tuple[np.ndarray, list[int], list[int]]:
+        rows, registers, masks = [], [], []
+        for table in self.program.tables:
+            words = self.key_words.get(table.name, 0)
+            stride = A.C_HEADER_WORDS + words + len(table.registers)
+            rows.append((words, len(table.registers), len(registers), stride, table.initial_state))
+            for register in table.registers:
+                registers.append(register.initial)
+                masks.append((1 << max(register.bits, self.program.word_bits)) - 1)
+        return np.array(rows, A.TABLE_DTYPE), registers, masks
+
+    def stage(self, stage: Stage, number: int, numbers: dict[str, int]) -> None:
+        table = -1 if stage.table is None else self.table_number[stage.table]
+        lookup = self.key(stage.lookup, stage, stage.table) if stage.lookup and stage.table else -1
+        site = number << 16
+        first_temporary = len(self.rows["operations"])
+        for temporary in stage.temporaries:
+            self.operation(temporary, stage, A.O_TEMPORARY, stage.table)
+        first_condition = len(self.rows["conditions"])
+        for condition in stage.conditions:
+            self.condition(condition, stage)
+        ranked = sorted(enumerate(stage.entries), key=lambda pair: -pair[1].priority)
+        entry_number = {i: self.entry(e, stage, site + i + 1, numbers) for i, e in enumerate(stage.entries)}
+        first_row = len(self.rows["rows"])
+        for i, entry in ranked:
+            self.match(entry, entry_number[i], stage)
+            if len(self.rows["rows"]) > MAX_ROWS:
+                raise InputError(f"{entry.name}: the program needs more than {MAX_ROWS} ternary rows", entry.mark)
+        default = -1 if stage.default is None else self.entry(stage.default, stage, site, numbers)
+        self.add(
+            "stages",
+            table,
+            lookup,
+            int(stage.create_on_write),
+            int(stage.commit),
+            first_temporary,
+            len(stage.temporaries),
+            first_condition,
+            len(stage.conditions),
+            first_row,
+            len(self.rows["rows"]) - first_row,
+            default,
+            number + 1,
+        )
+
+    def key(self, key: Key, stage: Stage, table: str) -> int:
+        """Lay a key out in packed words: 128-bit parts take two words, the others share words."""
+        parts, fields, headers, temporaries = [], [], 0, 0
+        word, free_word, free_bits = 0, -1, 0
+        family: tuple[int, int] | None = None
+        small: list[tuple[int, int, int, int, int, int, int]] = []  # kind, index, swapped, value, bits, slot
+        for number, part in enumerate(key.parts):
+            kind, index, swapped, value, bits, is_address, header, temporary = self.part(part, stage, key)
+            headers |= header
+            temporaries |= temporary
+            if bits == 128:
+                for i in (0, 1):
+                    parts.append((A.O_WORD, index + i, swapped + i, word + i, 0, 0, _ALL))
+                fields.append((number, KeyField(str(part), word, 0, 128, is_address)))
+                word += 2
+                if is_address and family is None:
+                    family = (-1, 0)
+            else:
+                small.append((kind, index, swapped, value, bits, number, 0))
+        if family is not None:
+            small.append((A.O_WORD, W_FAMILY, W_FAMILY, 0, 8, -1, 0))
+        for kind, index, swapped, value, bits, number, _ in sorted(small, key=lambda s: -s[4]):
+            if free_bits < bits:
+                free_word, free_bits, word = word, 64, word + 1
+            shift = 64 - free_bits
+            free_bits -= bits
+            parts.append((kind, index, swapped, free_word, shift, value, (1 << bits) - 1))
+            if number < 0:
+                family = (free_word, shift)
+            else:
+                fields.append((number, KeyField(str(key.parts[number]), free_word, shift, bits, False)))
+        self.key_words.setdefault(table, word)
+        self.key_fields.setdefault(table, (tuple(f for _, f in sorted(fields, key=lambda f: f[0])), family))
+        first_pair, pairs = len(self.rows["pairs"]), self.pairs(key)
+        first_part = len(self.rows["parts"])
+        self.rows["parts"].extend(parts)
+        return self.add("keys", first_part, len(parts), word, first_pair, pairs, headers, temporaries)
+
+    def part(self, part: Operand, stage: Stage, key: Key) -> tuple[int, int, int, int, int, bool, int, int]:
+        """(kind, index, swapped index, constant, bits, joint address?, header bits, temporary bits)."""
+        if part.kind == "field":
+            field = FIELD_BY_NAME[part.name]
+            index = swapped = self.layout.word_of[part.name]
+            other = partner(part.name)
+            if key.symmetric and other:
+                swapped = self.layout.word_of[other]
+            header = 0 if field.header is None else 1 << field.header
+            return A.O_WORD, index, swapped, 0, field.bits, field.is_address, header, 0
+        bits = self.program.width(part, stage)
+        if part.kind == "metadata":
+            index = self.layout.metadata_word + self.program.metadata.index(part.name)
+            return A.O_WORD, index, index, 0, bits, False, 0, 0
+        if part.kind == "temporary":
+            index = [t.name for t in stage.temporaries].index(part.name)
+            return A.O_TEMPORARY, index, index, 0, bits, False, 0, 1 << index
+        return A.O_CONST, 0, 0, part.value, bits, False, 0, 0
+
+    def pairs(self, key: Key) -> int:
+        """Add the pairs that decide a symmetric key's order; returns how many."""
+        if not key.symmetric:
+            return 0
+        seen: set[str] = set()
+        for part in key.parts:
+            other = partner(part.name) if part.kind == "field" else None
+            if other is None or part.name in seen:
+                continue
+            seen |= {part.name, other}
+            source, destination = (
+                (part.name, other) if part.name.rpartition(".")[2] in ("src", "sport") else (other, part.name)
+            )
+            words = FIELD_BY_NAME[part.name].words
+            self.add("pairs", self.layout.word_of[source], self.layout.word_of[destination], words)
+        return len(seen) // 2
+
+    def operand(self, operand: Operand, stage: Stage, written: str | None = None) -> int:
+        index, header, value = 0, -1, operand.value
+        if operand.kind == "const":
+            kind = A.O_CONST
+        elif operand.kind == "field":
+            kind, index = A.O_WORD, self.layout.word_of[operand.name]
+            field = FIELD_BY_NAME[operand.name]
+            header = -1 if field.header is None else int(field.header)
+        elif operand.kind == "metadata":
+            kind, index = A.O_WORD, self.layout.metadata_word + self.program.metadata.index(operand.name)
+        elif operand.kind in ("register", "written"):
+            kind = A.O_REGISTER if operand.kind == "register" else A.O_WRITTEN
+            index = self.register(operand.name, (stage.table if kind == A.O_REGISTER else written) or "")
+        elif operand.kind == "global":
+            kind, index = A.O_GLOBAL, self.global_number[operand.name]
+        elif operand.kind == "temporary":
+            kind, index = A.O_TEMPORARY, [t.name for t in stage.temporaries].index(operand.name)
+        elif operand.kind == "now":
+            kind, value = A.O_NOW, NOW_UNITS_NS[operand.name]
+        else:
+            kind = A.O_DIRECTION if operand.kind == "direction" else A.O_RANDOM
+        return self.add("operands", kind, index, header, value)
+
+    def register(self, name: str, table: str) -> int:
+        found = self.program.table(table).register(name)
+        assert found is not None, f"validation lets {name} through"
+        return found
+
+    def width(self, stage: Stage, written: str | None, *operands: Operand) -> int:
+        return max(self.program.width(o, stage, written) for o in operands)
+
+    def operation(self, item: Temporary | Update, stage: Stage, kind: int, written: str | None) -> int:
+        a, b = self.operand(item.a, stage, written), self.operand(item.b, stage, written)
+        if isinstance(item, Temporary):
+            target_bits = max(item.bits, self.program.word_bits)
+            target = [t.name for t in stage.temporaries].index(item.name)
+        elif item.target.kind == "global":
+            kind, target = A.O_GLOBAL, self.global_number[item.target.name]
+            target_bits = self.global_bits[target]
+        else:
+            target = self.register(item.target.name, written or "")
+            target_bits = self.program.width(item.target, stage, written)
+        width = max(self.width(stage, written, item.a, item.b), target_bits)
+        op = INTEGER_OPS.index(item.op)
+        mask = (1 << width) - 1
+        return self.add("operations", op, a, b, item.k, width, mask, kind, target, (1 << target_bits) - 1)
+
+    def condition(self, item: Condition, stage: Stage) -> int:
+        width = self.width(stage, None, item.a, item.b)
+        a, b = self.operand(item.a, stage), self.operand(item.b, stage)
+        return self.add("conditions", CONDITION_OPS.index(item.op), a, b, width, (1 << width) - 1)
+
+    def entry(self, entry: Entry, stage: Stage, site: int, numbers: dict[str, int]) -> int:
+        if len(entry.actions) > A.MAX_ACTIONS:
+            raise InputError(f"{entry.name}: more than {A.MAX_ACTIONS} actions", entry.mark)
+        first_action = len(self.rows["actions"])
+        for action in entry.actions:
+            self.action(action.kind, action.target, action.operand, stage)
+        writes = [self.write_row(write, stage) for write in entry.writes]
+        first_write = len(self.rows["writes"])
+        self.rows["writes"].extend(writes)
+        goto = A.GOTO_NEXT if entry.goto is None else A.GOTO_END if entry.goto == "end" else numbers[entry.goto]
+        return self.add("entries", first_action, len(entry.actions), first_write, len(writes), goto, site)
+
+    def action(self, kind: str, target: str, operand: Operand, stage: Stage) -> None:
+        number = self.operand(operand, stage)
+        if kind == "set":
+            if target.startswith("metadata."):
+                word = self.layout.metadata_word + self.program.metadata.index(target.partition(".")[2])
+                self.add("actions", A.A_SET, word, 0, -1, number, (1 << self.program.word_bits) - 1)
+            else:
+                field = FIELD_BY_NAME[target]
+                header = -1 if field.header is None else int(field.header)
+                word = self.layout.word_of[target]
+                self.add("actions", A.A_SET, word, 0, header, number, (1 << field.bits) - 1)
+        elif kind == "dec_ttl":
+            v4, v6 = self.layout.word_of["ipv4.ttl"], self.layout.word_of["ipv6.hop_limit"]
+            self.add("actions", A.A_DEC_TTL, v4, v6, -1, number, 0)
+        else:
+            code = {"output": A.A_OUTPUT, "drop": A.A_DROP, "to_controller": A.A_CONTROLLER}[kind]
+            self.add("actions", code, 0, 0, -1, number, 0xFFFF_FFFF)
+
+    def write_row(self, write: Write, stage: Stage) -> tuple[Any, ...]:
+        key = A.KEY_LOOKED_UP
+        if isinstance(write.key, Key):
+            key = self.key(write.key, stage, write.table)
+        elif write.key == "update" and stage.update is not None:
+            key = self.key(stage.update, stage, write.table)
+        next_mode, state = A.NEXT_STAY, 0
+        if write.next_state == DELETE:
+            next_mode = A.NEXT_DELETE
+        elif write.next_state is not None:
+            next_mode, state = A.NEXT_SET, int(write.next_state)
+        first = len(self.rows["operations"])
+        for update in write.updates:
+            self.operation(update, stage, A.O_WRITTEN, write.table)
+        idle, hard = _timer(write.idle), _timer(write.hard)
+        return (self.table_number[write.table], key, next_mode, state, *idle, *hard, first, len(write.updates))
+
+    def match(self, entry: Entry, number: int, stage: Stage) -> None:
+        """Add an entry's rows: the cross product of its terms' alternatives."""
+        none = any(t.kind == "state" and not t.patterns for t in entry.match)
+        choices = [self.term_choices(t, stage) for t in entry.match if t.patterns]
+        for combination in itertools.product(*choices):
+            headers_mask = headers_value = 0
+            cells: dict[tuple[int, int], tuple[int, int]] = {}
+            possible = True
+            for piece in combination:
+                for kind, index, mask, value in piece:
+                    if kind == A.CELL_WORD and index == W_HEADERS:
+                        possible &= (headers_value ^ value) & headers_mask & mask == 0
+                        headers_mask |= mask
+                        headers_value |= value
+                        continue
+                    old_mask, old_value = cells.get((kind, index), (0, 0))
+                    possible &= (old_value ^ value) & old_mask & mask == 0
+                    cells[kind, index] = (old_mask | mask, old_value | value)
+            if not possible:
+                continue
+            first = len(self.rows["cells"])
+            # The state first: it rules out most rows.
+            for (kind, index), (mask, value) in sorted(cells.items(), key=lambda c: c[0][0] == A.CELL_WORD):
+                self.add("cells", kind, index, mask, value)
+            if headers_mask:
+                self.add("cells", A.CELL_WORD, W_HEADERS, headers_mask, headers_value)
+            self.add("rows", number, first, len(self.rows["cells"]) - first, int(none))
+
+    def term_choices(self, term: Term, stage: Stage) -> list[list[tuple[int, int, int, int]]]:
+        """Each alternative of a term as cells (kind, index, mask, value)."""
+        out = []
+        for value, mask, family in term_ternaries(term):
+            if term.kind == "state":
+                out.append([(A.CELL_STATE, 0, mask & A.STATE_MASK, value & mask & A.STATE_MASK)])
+            elif term.kind == "direction":
+                out.append([(A.CELL_DIRECTION, 0, mask & 1, value & mask & 1)])
+            elif term.kind == "condition":
+                bit = [c.name for c in stage.conditions].index(term.name)
+                out.append([(A.CELL_CONDITIONS, 0, (mask & 1) << bit, (value & mask & 1) << bit)])
+            elif term.kind == "metadata":
+                word = self.layout.metadata_word + self.program.metadata.index(term.name)
+                out.append([(A.CELL_WORD, word, mask, value & mask)])
+            elif term.kind == "valid":
+                bit = int(Header[term.name.upper()])
+                out.append([(A.CELL_WORD, W_HEADERS, (mask & 1) << bit, (value & mask & 1) << bit)])
+            else:
+                out.append(self.field_cells(term.name, value & mask, mask, family))
+        return out
+
+    def field_cells(self, name: str, value: int, mask: int, family: int) -> list[tuple[int, int, int, int]]:
+        field = FIELD_BY_NAME[name]
+        word = self.layout.word_of[name]
+        cells = []
+        if field.header is not None:
+            cells.append((A.CELL_WORD, W_HEADERS, 1 << field.header, 1 << field.header))
+        if family:
+            cells.append((A.CELL_WORD, W_FAMILY, 0xFF, family))
+        if field.words == 2:
+            if mask >> 64 and family != 4:
+                cells.append((A.CELL_WORD, word, mask >> 64, value >> 64))
+            low_mask = mask & (0xFFFF_FFFF if family == 4 else _ALL)
+            cells.append((A.CELL_WORD, word + 1, low_mask, value & low_mask))
+        else:
+            cells.append((A.CELL_WORD, word, mask, value))
+        return [c for c in cells if c[2]]
+
+
+def _timer(timer: Timer | None) -> tuple[int, int, int]:
+    if timer is None:
+        return 0, 0, 0
+    return 1, timer.timeout_ns, A.ROLLBACK_DELETE if timer.to is None else timer.to
+
+
+def _fields_of(program: Program) -> set[str]:
+    """Every field that a program reads, matches or sets."""
+    names: set[str] = set()
+
+    def operands(*items: Operand) -> None:
+        names.update(o.name for o in items if o.kind == "field")
+
+    for stage in program.stages:
+        keys = [stage.lookup, stage.update]
+        for item in (*stage.temporaries, *stage.conditions):
+            operands(item.a, item.b)
+        for entry in (*stage.entries, *((stage.default,) if stage.default else ())):
+            names.update(t.name for t in entry.match if t.kind == "field")
+            for action in entry.actions:
+                operands(action.operand)
+                if action.target in FIELD_BY_NAME:
+                    names.add(action.target)
+                if action.kind == "dec_ttl":
+                    names.update(("ipv4.ttl", "ipv6.hop_limit"))
+            for write in entry.writes:
+                keys.append(write.key if isinstance(write.key, Key) else None)
+                for update in write.updates:
+                    operands(update.a, update.b)
+        for key in keys:
+            if key is not None:
+                operands(*key.parts)
+                if key.symmetric:
+                    names.update(filter(None, (partner(p.name) for p in key.parts if p.kind == "field")))
+    return names
+
+
+

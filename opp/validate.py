@@ -1,0 +1,348 @@
+"""What a program must satisfy beyond its grammar; every problem at once, each at its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from .errors import Mark, Problems, near_miss
+from .fields import FIELD_BY_NAME
+from .program import (
+    MAX_CONDITIONS,
+    MAX_GLOBALS,
+    MAX_KEY_BITS,
+    MAX_METADATA,
+    MAX_REGISTERS,
+    MAX_STAGES,
+    MAX_TABLES,
+    MAX_TEMPORARIES,
+    MAX_UPDATES,
+    MAX_WRITES,
+    Entry,
+    Key,
+    Operand,
+    Program,
+    Stage,
+    Term,
+    Write,
+)
+from .syntax import alternatives, mapped
+
+PAIRS = {"src": "dst", "dst": "src", "sport": "dport", "dport": "sport"}
+
+
+def validate(program: Program, problems: Problems) -> None:
+    """Check names, ranges, widths, order and ambiguity of a whole program, adding to ``problems``."""
+    _Check(program, problems).run()
+
+
+def partner(name: str) -> str | None:
+    """The field that ``symmetric`` swaps with this one: ip.src ↔ ip.dst, l4.sport ↔ l4.dport; or None."""
+    prefix, _, last = name.rpartition(".")
+    return f"{prefix}.{PAIRS[last]}" if last in PAIRS else None
+
+
+def key_bits(program: Program, key: Key, stage: Stage) -> int:
+    """Width of a key: declared widths of its parts, and 8 bits for the family where it names a joint address."""
+    total, family = 0, False
+    for part in key.parts:
+        if part.kind == "field":
+            field = FIELD_BY_NAME[part.name]
+            total += field.bits
+            family |= field.is_address
+        else:
+            total += program.width(part, stage)
+    return total + (8 if family else 0)
+
+
+class _Check:
+    def __init__(self, program: Program, problems: Problems) -> None:
+        self.program = program
+        self.problems = problems
+        self.tables = {t.name: t for t in program.tables}
+        self.globals = {f"{g.name}.{v.name}" for g in program.globals for v in g.variables}
+        self.pipeline = [s.name for s in program.pipeline()]
+
+    def run(self) -> None:
+        program = self.program
+        self.limit(len(program.stages), MAX_STAGES, "stages", program.mark)
+        self.limit(len(program.tables), MAX_TABLES, "tables", program.mark)
+        self.limit(len(program.metadata), MAX_METADATA, "metadata words", program.mark)
+        self.limit(len(self.globals), MAX_GLOBALS, "globals", program.mark)
+        self.unique((s.name for s in program.stages), "stage", program.mark)
+        self.unique(program.metadata, "metadata word", program.mark)
+        for table in program.tables:
+            self.limit(len(table.registers), MAX_REGISTERS, f"registers in table {table.name!r}", table.mark)
+        commits: dict[str, str] = {}
+        for stage in program.stages:
+            self.stage(stage)
+            if stage.commit and stage.table:
+                if stage.table in commits:
+                    self.problems.add(
+                        f"table {stage.table!r} has two commit stages, {commits[stage.table]!r} and {stage.name!r}",
+                        stage.mark,
+                    )
+                commits[stage.table] = stage.name
+
+    def limit(self, got: int, most: int, what: str, mark: Mark) -> None:
+        if got > most:
+            self.problems.add(f"{got} {what}, expected at most {most}", mark)
+
+    def unique(self, names: Iterable[str], what: str, mark: Mark) -> None:
+        listed = list(names)
+        for name in sorted({n for n in listed if listed.count(n) > 1}):
+            self.problems.add(f"{what} {name!r} is declared twice", mark)
+
+    def stage(self, stage: Stage) -> None:
+        if stage.table is not None and stage.lookup is None:
+            self.problems.add(f"stage {stage.name!r} has a table but no key", stage.mark)
+        if stage.table is None and (stage.lookup or stage.update or stage.create_on_write):
+            self.problems.add(f"stage {stage.name!r} has a key but no table", stage.mark)
+        for key, what in ((stage.lookup, "key"), (stage.update, "update_key")):
+            if key is not None:
+                self.key(key, stage, what, temporaries=what != "key")
+        if stage.table and stage.lookup and stage.update:
+            self.same_shape(stage.lookup, stage.update, stage)
+        self.limit(len(stage.temporaries), MAX_TEMPORARIES, "temporaries", stage.mark)
+        self.limit(len(stage.conditions), MAX_CONDITIONS, "conditions", stage.mark)
+        self.unique((t.name for t in stage.temporaries), "temporary", stage.mark)
+        self.unique((e.name for e in stage.entries), "entry", stage.mark)
+        for i, temporary in enumerate(stage.temporaries):
+            earlier = [t.name for t in stage.temporaries[:i]]
+            for operand in (temporary.a, temporary.b):
+                self.operand(operand, stage, temporary.mark, earlier)
+        for condition in stage.conditions:
+            for operand in (condition.a, condition.b):
+                self.operand(operand, stage, condition.mark)
+        for entry in (*stage.entries, *((stage.default,) if stage.default else ())):
+            self.entry(entry, stage)
+        self.ambiguous(stage)
+
+    def same_shape(self, lookup: Key, update: Key, stage: Stage) -> None:
+        if _shape(self.program, lookup, stage) != _shape(self.program, update, stage):
+            self.problems.add("update_key has parts of other widths than key, so it could name no context", update.mark)
+
+    def key(self, key: Key, stage: Stage, what: str, *, temporaries: bool) -> None:
+        for part in key.parts:
+            if part.kind not in ("field", "metadata", "temporary", "const"):
+                self.problems.add(
+                    f"{what}: {part} cannot be part of a key, expected fields, metadata, temporaries", key.mark
+                )
+            elif part.kind == "temporary" and not temporaries:
+                self.problems.add(
+                    f"{what}: {part} is not computed yet at the lookup, expected fields or metadata", key.mark
+                )
+            else:
+                self.operand(part, stage, key.mark, wide=True)
+        if key.symmetric:
+            names = [p.name for p in key.parts if p.kind == "field"]
+            paired = [n for n in names if partner(n)]
+            for name in paired:
+                if partner(name) not in names:
+                    self.problems.add(
+                        f"{what}: symmetric, but {name} stands without {partner(name)}", key.mark
+                    )
+            if not paired:
+                self.problems.add(f"{what}: symmetric, but it has no source and destination", key.mark)
+            if len(set(names)) != len(names):
+                self.problems.add(f"{what}: a field stands twice in a symmetric key", key.mark)
+        bits = key_bits(self.program, key, stage)
+        if bits > MAX_KEY_BITS:
+            self.problems.add(f"{what}: {bits} bits, expected at most {MAX_KEY_BITS}", key.mark)
+
+    def operand(
+        self,
+        operand: Operand,
+        stage: Stage,
+        mark: Mark,
+        temporaries: list[str] | None = None,
+        written: str | None = None,
+        *,
+        wide: bool = False,
+    ) -> None:
+        """Check that what is read exists where it is read."""
+        kind, name = operand.kind, operand.name
+        if kind in ("register", "written"):
+            if kind == "written" and written is None:
+                self.problems.add(f"{operand}: only the updates of a write can read W", mark)
+                return
+            owner = stage.table if kind == "register" else written
+            table = self.tables.get(owner or "")
+            if owner is None:
+                self.problems.add(f"{operand}: a stateless stage has no registers", mark)
+            elif table is not None and table.register(name) is None:
+                known = [r.name for r in table.registers]
+                hint = near_miss(name, known) or f"known: {', '.join(known) or 'none'}"
+                self.problems.add(f"{operand}: table {owner!r} has no register {name!r}", mark, hint)
+        elif kind == "global" and name not in self.globals:
+            self.problems.add(f"{operand}: no such global", mark, near_miss(name, self.globals))
+        elif kind == "metadata" and name not in self.program.metadata:
+            self.problems.add(f"{operand}: no such metadata word", mark, near_miss(name, self.program.metadata))
+        elif kind == "temporary":
+            known = [t.name for t in stage.temporaries] if temporaries is None else temporaries
+            if name not in known:
+                self.problems.add(f"{operand}: no such temporary before this place", mark, near_miss(name, known))
+        elif kind == "const" and operand.value >= 2**64:
+            self.problems.add(f"constant {operand.value} is too wide, expected at most 64 bits", mark)
+        elif kind == "field" and FIELD_BY_NAME[name].bits > 64 and not wide:
+            self.problems.add(f"{name} has 128 bits and cannot be an operand, only a key or a match", mark)
+
+    def entry(self, entry: Entry, stage: Stage) -> None:
+        for term in entry.match:
+            self.term(term, entry, stage)
+        subjects = [(t.kind, t.name) for t in entry.match]
+        if len(set(subjects)) != len(subjects):
+            self.problems.add(f"{entry.name}: a match names a subject twice", entry.mark)
+        for action in entry.actions:
+            self.operand(action.operand, stage, action.mark)
+            if action.kind == "set":
+                self.settable(action.target, action.operand, action.mark)
+        self.goto(entry, stage)
+        self.limit(len(entry.writes), MAX_WRITES, "writes", entry.mark)
+        self.limit(sum(len(w.updates) for w in entry.writes), MAX_UPDATES, "updates", entry.mark)
+        for write in entry.writes:
+            self.write(write, stage)
+        self.targets(entry, stage)
+
+    def term(self, term: Term, entry: Entry, stage: Stage) -> None:
+        if term.kind in ("state", "direction") and stage.table is None:
+            self.problems.add(f"{entry.name}: a stateless stage has no {term.kind} to match", entry.mark)
+        elif term.kind == "condition" and term.name not in [c.name for c in stage.conditions]:
+            hint = near_miss(term.name, [c.name for c in stage.conditions])
+            self.problems.add(f"{entry.name}: no such condition C.{term.name}", entry.mark, hint)
+        elif term.kind == "metadata":
+            self.operand(Operand("metadata", term.name), stage, entry.mark)
+            limit = 1 << self.program.word_bits
+            if any(max(p.value, p.high or 0) >= limit for p in term.patterns):
+                self.problems.add(f"{entry.name}: a constant is too wide for metadata.{term.name}", entry.mark)
+
+    def settable(self, target: str, operand: Operand, mark: Mark) -> None:
+        head, _, rest = target.partition(".")
+        if head == "metadata":
+            self.operand(Operand("metadata", rest), self.program.stages[0], mark)
+            bits = self.program.word_bits
+        elif target in FIELD_BY_NAME:
+            field = FIELD_BY_NAME[target]
+            bits = field.bits
+            if not field.writable or bits > 64:
+                self.problems.add(f"set: {target} cannot be set", mark)
+        else:
+            known = [f.name for f in FIELD_BY_NAME.values() if f.writable and f.bits <= 64]
+            self.problems.add(f"set: no such field {target!r}", mark, near_miss(target, known))
+            return
+        if operand.kind == "const" and operand.value >= 1 << bits:
+            self.problems.add(f"set: constant {operand.value} is too wide for {target}, {bits} bits", mark)
+
+    def goto(self, entry: Entry, stage: Stage) -> None:
+        if entry.goto is None:
+            return
+        if stage.commit:
+            self.problems.add(f"{entry.name}: a commit stage cannot goto", entry.mark)
+        elif entry.goto != "end":
+            if entry.goto not in self.pipeline:
+                hint = near_miss(entry.goto, [*self.pipeline, "end"])
+                self.problems.add(f"{entry.name}: goto an unknown stage {entry.goto!r}", entry.mark, hint)
+            elif self.pipeline.index(entry.goto) <= self.pipeline.index(stage.name):
+                self.problems.add(f"{entry.name}: goto backwards to {entry.goto!r}, expected a later stage", entry.mark)
+            elif next(s for s in self.program.stages if s.name == entry.goto).commit:
+                self.problems.add(f"{entry.name}: goto a commit stage {entry.goto!r}; it runs anyway", entry.mark)
+
+    def write(self, write: Write, stage: Stage) -> None:
+        if isinstance(write.key, Key):
+            self.key(write.key, stage, "key of a write", temporaries=True)
+            self.shape_of_table(write, stage)
+        for update in write.updates:
+            for operand in (update.a, update.b):
+                self.operand(operand, stage, update.mark, written=write.table)
+            self.operand(update.target, stage, update.mark, written=write.table)
+            width = self.program.width(update.target, stage, write.table)
+            for operand in (update.a, update.b):
+                if operand.kind == "const" and operand.value >= 1 << width:
+                    self.problems.add(
+                        f"constant {operand.value} is too wide for {update.target}, {width} bits", update.mark
+                    )
+
+    def shape_of_table(self, write: Write, stage: Stage) -> None:
+        """A foreign key must look like the key under which the table's own stages look up."""
+        assert isinstance(write.key, Key)
+        for other in self.program.stages:
+            if other.table == write.table and other.lookup is not None:
+                if _shape(self.program, other.lookup, other) != _shape(self.program, write.key, stage):
+                    self.problems.add(
+                        f"the key has parts of other widths than stage {other.name!r} uses for table {write.table!r}",
+                        write.key.mark,
+                    )
+                return
+
+    def targets(self, entry: Entry, stage: Stage) -> None:
+        """Two updates of one target in one entry have no order, so they are refused."""
+        seen: set[tuple[str, object, str]] = set()
+        for write in entry.writes:
+            key = write.key if isinstance(write.key, Key) or stage.update else "lookup"
+            for update in write.updates:
+                where: tuple[str, object, str] = ("", "", update.target.name)
+                if update.target.kind == "written":
+                    where = (write.table, key, update.target.name)
+                if where in seen:
+                    self.problems.add(f"{entry.name}: two updates of {update.target}", update.mark)
+                seen.add(where)
+        places = [(w.table, w.key if isinstance(w.key, Key) or stage.update else "lookup") for w in entry.writes]
+        if len(set(places)) != len(places):
+            self.problems.add(f"{entry.name}: two writes to one context", entry.mark)
+
+    def ambiguous(self, stage: Stage) -> None:
+        """Overlapping entries of one priority have no winner."""
+        by_priority: dict[int, list[Entry]] = {}
+        for entry in stage.entries:
+            for other in by_priority.setdefault(entry.priority, []):
+                if _takes_none(entry) != _takes_none(other):
+                    continue
+                shared = [(a, b) for a, b in _shared_subjects(entry, other) if a.patterns or b.patterns]
+                if all(_compatible(a, b) for a, b in shared):
+                    self.problems.add(
+                        f"{entry.name!r} and {other.name!r} (line {other.mark.line}) have priority {entry.priority} "
+                        "and overlap",
+                        entry.mark,
+                    )
+            by_priority[entry.priority].append(entry)
+
+
+def _shape(program: Program, key: Key, stage: Stage) -> list[tuple[int, bool]]:
+    out = []
+    for part in key.parts:
+        if part.kind == "field":
+            out.append((FIELD_BY_NAME[part.name].bits, FIELD_BY_NAME[part.name].is_address))
+        else:
+            out.append((program.width(part, stage), False))
+    return out
+
+
+def _shared_subjects(one: Entry, other: Entry) -> Iterator[tuple[Term, Term]]:
+    terms = {(t.kind, t.name): t for t in other.match}
+    for term in one.match:
+        if (term.kind, term.name) in terms:
+            yield term, terms[term.kind, term.name]
+
+
+def term_ternaries(term: Term) -> list[tuple[int, int, int]]:
+    """A term's alternatives as (value, mask, family) over the subject's full width; family 0: any."""
+    out = []
+    field = FIELD_BY_NAME.get(term.name) if term.kind == "field" else None
+    for pattern in term.patterns:
+        if field is not None and field.is_address:
+            out.append((*mapped(pattern), pattern.family))
+        else:
+            bits = field.bits if field is not None else 64
+            out.extend((value, mask, 0) for value, mask in alternatives(pattern, bits))
+    return out
+
+
+def _takes_none(entry: Entry) -> bool:
+    return any(t.kind == "state" and not t.patterns for t in entry.match)
+
+
+def _compatible(one: Term, other: Term) -> bool:
+    return any(
+        (va ^ vb) & ma & mb == 0 and (fa == fb or 0 in (fa, fb))
+        for va, ma, fa in term_ternaries(one)
+        for vb, mb, fb in term_ternaries(other)
+    )
