@@ -1,0 +1,341 @@
+"""The header parser: frames in memory to header vectors, one row a packet.
+
+A packet is always delivered with what is valid of it; why parsing stopped early stands in the low bits of
+``W_STATUS`` as a :class:`Reason`. The rules are in :mod:`oppcache.traffic.headers`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from oppcache._jit import kernel
+from oppcache.opp.fields import (
+    CORE_WORDS,
+    IPV4_MAPPED,
+    NO_OFFSET,
+    W_FAMILY,
+    W_HEADERS,
+    W_ID,
+    W_IN_PORT,
+    W_IP_DST,
+    W_IP_PROTO,
+    W_IP_SRC,
+    W_L4_DPORT,
+    W_L4_SPORT,
+    W_LENGTH,
+    W_NOW,
+    W_OFFSETS,
+    W_STATUS,
+    W_TCP_FLAGS,
+    Base,
+    Header,
+    Layout,
+)
+
+from .bytesread import U, be16, be32, be64
+from .extras import derived_wanted, fill_extras
+from .headers import (
+    BAD_ARP_TYPE,
+    BAD_IHL,
+    BAD_IP_LENGTH,
+    BAD_IP_VERSION,
+    BAD_L4_LENGTH,
+    ETHERTYPE_ARP,
+    ETHERTYPE_IPV4,
+    ETHERTYPE_IPV6,
+    S_CAPTURED_END,
+    S_L4_LENGTH,
+    S_SOURCE_ROUTED,
+    SCRATCH_WORDS,
+    TRUNCATED_L3,
+    TRUNCATED_L4,
+    Reason,
+    bit,
+    extensions,
+    layer4,
+    link_start,
+    link_tags,
+)
+
+__all__ = ["MAX_FRAME", "Parser", "Reason", "Records"]
+
+MAX_FRAME = 256 * 1024  # longest believable frame, bytes: the limit of libpcap
+
+_MAPPED, _NONE = U(IPV4_MAPPED), U(NO_OFFSET)
+_H_IPV4, _H_IPV6 = bit(Header.IPV4, Header.IP), bit(Header.IPV6, Header.IP)
+_H_ARP, _H_FRAGMENT = bit(Header.ARP), bit(Header.FRAGMENT)
+_H_LATER = bit(Header.LATER_FRAGMENT, Header.FRAGMENT)
+_B_ETH, _B_ARP, _B_L3, _B_L4 = int(Base.ETH), int(Base.ARP), int(Base.L3), int(Base.L4)
+_CORE, _WORD = U(CORE_WORDS), U(1)
+
+
+@kernel
+def _ipv4(data, l3, end, frame_end):  # type: ignore[no-untyped-def]
+    """Return (header bits, protocol, layer 4, end by the IP length, reason); no bits: not IPv4.
+
+    ``end`` is where the captured bytes end, ``frame_end`` where the frame ended on the wire.
+    """
+    if l3 + U(20) > end:
+        return U(0), U(0), l3, l3, TRUNCATED_L3
+    first = U(data[l3])
+    if first >> U(4) != U(4):
+        return U(0), U(0), l3, l3, BAD_IP_VERSION
+    size = (first & U(15)) << U(2)
+    if size < U(20):
+        return U(0), U(0), l3, l3, BAD_IHL
+    l4 = l3 + size
+    length = be16(data, l3 + U(2))
+    ip_end = l3 + length
+    reason = U(0)
+    if ip_end < l4 or ip_end > frame_end:
+        # A length of 0 is a segment that the sender's NIC was still to cut (TSO).
+        if length != U(0):
+            reason = BAD_IP_LENGTH
+        ip_end = frame_end
+    headers = _H_IPV4
+    fragment = be16(data, l3 + U(6)) & U(0x3FFF)
+    if fragment != U(0):
+        headers |= _H_LATER if fragment & U(0x1FFF) != U(0) else _H_FRAGMENT
+    if l4 > end:
+        reason = TRUNCATED_L3 if reason == U(0) else reason
+    return headers, U(data[l3 + U(9)]), l4, ip_end, reason
+
+
+@kernel
+def _ipv6(data, l3, end, frame_end, scratch):  # type: ignore[no-untyped-def]
+    """As :func:`_ipv4`, with extension headers walked."""
+    if l3 + U(40) > end:
+        return U(0), U(0), l3, l3, TRUNCATED_L3
+    if U(data[l3]) >> U(4) != U(6):
+        return U(0), U(0), l3, l3, BAD_IP_VERSION
+    l4 = l3 + U(40)
+    length = be16(data, l3 + U(4))
+    ip_end = l4 + length
+    proto = U(data[l3 + U(6)])
+    reason = U(0)
+    if ip_end > frame_end:
+        reason = BAD_IP_LENGTH
+        ip_end = frame_end
+    elif length == U(0) and proto == U(0):  # jumbogram: the length stands in a hop-by-hop option
+        ip_end = frame_end
+    headers = _H_IPV6
+    if proto == U(0) or proto == U(43) or proto == U(44) or proto == U(60) or proto == U(135):
+        proto, l4, found, why = extensions(data, l4, min(end, ip_end), proto, scratch)
+        headers |= found
+        if why == TRUNCATED_L3 and end >= ip_end:
+            why = BAD_IP_LENGTH
+        if reason == U(0):
+            reason = why
+        if why != U(0):
+            l4 = end + U(1)  # nothing behind it can be found
+    return headers, proto, l4, ip_end, reason
+
+
+@kernel
+def _arp(data, at, end):  # type: ignore[no-untyped-def]
+    """Return (header bits, reason) of an ARP message for Ethernet and IPv4."""
+    if at + U(28) > end:
+        return U(0), TRUNCATED_L3
+    if be16(data, at + U(4)) != U(0x0604):
+        return U(0), BAD_ARP_TYPE
+    return _H_ARP, U(0)
+
+
+@kernel
+def _place(at, start):  # type: ignore[no-untyped-def]
+    """Offset of ``at`` in its frame for W_OFFSETS; what does not fit is none."""
+    offset = at - start
+    return offset if offset < _NONE else _NONE
+
+
+@kernel
+def parse_records(  # type: ignore[no-untyped-def]
+    data,
+    offsets,
+    captured,
+    lengths,
+    stamps,
+    ports,
+    kinds,
+    first,
+    count,
+    extras,
+    want,
+    out,
+    clock,
+    reasons,
+    scratch,
+):
+    """Parse ``count`` records from record ``first`` on into the rows of ``out``.
+
+    Args:
+        data: uint8[bytes].
+        offsets, captured, lengths: int64, int32, uint32: where a frame starts, its captured and wire length.
+        stamps, ports, kinds: uint64 ns, uint16, uint8 (KIND_*).
+        extras: EXTRA_DTYPE rows of the layout; ``want``: what to derive, see ``derived_wanted``.
+        out: uint64[count or more, layout.words].
+        clock: uint64[3]: next packet number, last stamp, stamps that went back.
+        reasons: int64[256], counts by reason, added to.
+        scratch: uint64[SCRATCH_WORDS].
+    """
+    words = U(out.shape[1])
+    for row in range(count):
+        record = first + row
+        start = U(offsets[record])
+        end = start + U(captured[record])
+        wire = U(lengths[record])
+        frame_end = start + wire
+        kind = kinds[record]
+        ethertype, at, headers, reason = link_start(data, start, end, kind)
+        if ethertype != ETHERTYPE_IPV4 and ethertype != ETHERTYPE_IPV6 and reason == U(0):
+            ethertype, at, headers, reason = link_tags(data, at, end, ethertype, headers, scratch)
+        l3 = l4 = payload = _NONE
+        family = proto = four = flags = U(0)
+        src_high = src_low = dst_high = dst_low = U(0)
+        found = U(0)
+        ip_end = at
+        if ethertype == ETHERTYPE_IPV4:
+            found, proto, l4, ip_end, reason = _ipv4(data, at, end, frame_end)
+            if found != U(0):
+                family = U(4)
+                src_low = _MAPPED | be32(data, at + U(12))
+                dst_low = _MAPPED | be32(data, at + U(16))
+        elif ethertype == ETHERTYPE_IPV6:
+            scratch[S_SOURCE_ROUTED] = U(0)
+            found, proto, l4, ip_end, reason = _ipv6(data, at, end, frame_end, scratch)
+            if found != U(0):
+                family = U(6)
+                src_high = be64(data, at + U(8))
+                src_low = be64(data, at + U(16))
+                dst_high = be64(data, at + U(24))
+                dst_low = be64(data, at + U(32))
+        elif ethertype == ETHERTYPE_ARP:
+            found, reason = _arp(data, at, end)
+            scratch[_B_ARP] = at
+        headers |= found
+        if family != U(0):
+            l3 = _place(at, start)
+            scratch[_B_L3] = at
+            scratch[_B_L4] = l4
+            scratch[S_L4_LENGTH] = ip_end - l4 if ip_end > l4 else U(0)
+            if l4 > end:
+                l4 = _NONE
+            elif headers & _H_LATER == _H_LATER:
+                payload = _place(l4, start)
+                l4 = _NONE
+            else:
+                limit = min(end, ip_end)
+                found, four, flags, behind, why = layer4(data, l4, limit, proto, family, scratch)
+                headers |= found
+                if reason == U(0) and why != U(0):
+                    reason = why >> U(1)
+                    if why == U(1):
+                        reason = TRUNCATED_L4 if end < ip_end else BAD_L4_LENGTH
+                payload = _place(behind, start) if behind <= end and why != U(1) else _NONE
+                l4 = _place(l4, start)
+        now = stamps[record]
+        if now < clock[1]:
+            now = clock[1]
+            clock[2] += _WORD
+        clock[1] = now
+        if reason != U(0):
+            reasons[reason] += 1
+        out[row, W_HEADERS] = headers
+        out[row, W_STATUS] = reason
+        out[row, W_NOW] = now
+        out[row, W_LENGTH] = wire
+        out[row, W_IN_PORT] = U(ports[record])
+        out[row, W_FAMILY] = family
+        out[row, W_IP_SRC] = src_high
+        out[row, W_IP_SRC + 1] = src_low
+        out[row, W_IP_DST] = dst_high
+        out[row, W_IP_DST + 1] = dst_low
+        out[row, W_IP_PROTO] = proto
+        out[row, W_L4_SPORT] = four >> U(16)
+        out[row, W_L4_DPORT] = four & U(0xFFFF)
+        out[row, W_TCP_FLAGS] = flags
+        out[row, W_OFFSETS] = l3 | (l4 << U(16)) | (payload << U(32))
+        out[row, W_ID] = clock[0]
+        clock[0] += _WORD
+        if words > _CORE:
+            for word in range(CORE_WORDS, out.shape[1]):
+                out[row, word] = U(0)
+            if extras.size or want:
+                scratch[_B_ETH] = start
+                scratch[S_CAPTURED_END] = end
+                fill_extras(data, extras, want, out, row, scratch)
+
+
+@dataclass
+class Records:
+    """Frames in memory, before parsing: a column a property, all of length ``capacity``.
+
+    Attributes:
+        offsets: int64, where each frame starts in the bytes.
+        captured: int32, captured bytes; ``offsets + captured`` stays within the bytes.
+        lengths: uint32, length on the wire without FCS, at least ``captured``.
+        stamps: uint64, nanoseconds.
+        ports: uint16, number of the interface.
+        kinds: uint8, KIND_* of :mod:`oppcache.traffic.headers`.
+    """
+
+    capacity: int
+    offsets: np.ndarray = field(init=False)
+    captured: np.ndarray = field(init=False)
+    lengths: np.ndarray = field(init=False)
+    stamps: np.ndarray = field(init=False)
+    ports: np.ndarray = field(init=False)
+    kinds: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.offsets = np.zeros(self.capacity, np.int64)
+        self.captured = np.zeros(self.capacity, np.int32)
+        self.lengths = np.zeros(self.capacity, np.uint32)
+        self.stamps = np.zeros(self.capacity, np.uint64)
+        self.ports = np.zeros(self.capacity, np.uint16)
+        self.kinds = np.zeros(self.capacity, np.uint8)
+
+    def columns(self) -> tuple[np.ndarray, ...]:
+        """The columns in the order in which kernels take them."""
+        return self.offsets, self.captured, self.lengths, self.stamps, self.ports, self.kinds
+
+
+class Parser:
+    """Parses records for one layout, with a running packet number, clock and counts."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._extras = layout.extras()
+        self._want = derived_wanted(layout)
+        self._clock = np.zeros(3, np.uint64)
+        self._reasons = np.zeros(256, np.int64)
+        self._scratch = np.zeros(SCRATCH_WORDS, np.uint64)
+
+    def parse(
+        self, data: np.ndarray, records: Records, first: int, count: int, out: np.ndarray
+    ) -> np.ndarray:
+        """Parse ``count`` records from number ``first`` on and return them as a view of ``out``'s first rows.
+
+        Args:
+            data: uint8 bytes in which the records' frames stand.
+            out: ``uint64[count or more, layout.words]``, C-contiguous.
+        """
+        if out.shape[0] < count or out.shape[1] != self.layout.words:
+            raise ValueError(f"got rows {out.shape}, expected at least ({count}, {self.layout.words})")
+        parse_records(
+            data, *records.columns(), first, count, self._extras, self._want, out,
+            self._clock, self._reasons, self._scratch,
+        )  # fmt: skip
+        return out[:count]
+
+    def counts(self) -> dict[str, int]:
+        """``packets`` parsed so far, ``parse_*`` by reason, ``time_steps_back``; zeros left out."""
+        found = {"packets": int(self._clock[0])}
+        for reason in Reason:
+            if reason and self._reasons[reason]:
+                found[f"parse_{reason.name.lower()}"] = int(self._reasons[reason])
+        if self._clock[2]:
+            found["time_steps_back"] = int(self._clock[2])
+        return found
