@@ -96,15 +96,24 @@ def _forget_old(root: Path, keep: Path) -> None:
             shutil.rmtree(old, ignore_errors=True)
 
 
-def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+def kernel(function: Callable[..., Any] | None = None, *, allocates: bool = False, **options: Any) -> Any:
     """Compile a function with Numba, cached on disk as the module's docstring says.
 
-    Options go to :func:`numba.njit`. With ``NUMBA_DISABLE_JIT=1`` the plain function comes back.
+    Kernels are inlined into their callers and compiled without Numba's runtime, so they cannot allocate
+    (views of arrays are fine): counting references to the arrays of a program costs twenty times what the
+    packet step itself does. With ``NUMBA_DISABLE_JIT=1`` the plain function comes back.
+
+    Args:
+        function: the function.
+        allocates: compile with the runtime, for the rare kernel that must make arrays or be no part of a loop.
+        options: for :func:`numba.njit`.
     """
     if function is None:
-        return lambda f: kernel(f, **options)
+        return lambda f: kernel(f, allocates=allocates, **options)
     if numba.config.DISABLE_JIT:
         return function
+    if not allocates:
+        options = {"_nrt": False, "forceinline": True, **options}
     dispatcher = numba.njit(function, **options)
     folder = cache_folder()
     if folder is not None:
