@@ -2,8 +2,9 @@
 
 A packet is always delivered with what is valid of it; why parsing stopped early stands in the low bits of
 ``W_STATUS`` as a :class:`Reason`. The IP bit is set exactly when the fixed IP header (20 or 40 bytes) is
-captured, its version fits the protocol that announced it, and an IPv4 header length is at least 5 words; a
-wrong total length or a truncation behind that header is a reason and does not unset it. Nothing beyond the
+captured, its version fits the protocol that announced it, and in IPv4 the header length is at least 5 words
+and not longer than the total length (0 aside: a segment that a NIC was still to cut). A total length beyond
+the frame, or a truncation behind the fixed header, is a reason and does not unset it. Nothing beyond the
 captured bytes or beyond the IP length is read as a layer-4 header.
 """
 
@@ -114,7 +115,10 @@ def link_start(data, start, end, kind):  # type: ignore[no-untyped-def]
 
 @kernel
 def link_tags(data, at, end, ethertype, headers, scratch):  # type: ignore[no-untyped-def]
-    """Walk LLC/SNAP, VLAN tags, MPLS labels and PPPoE; return as :func:`link_start` does."""
+    """Walk VLAN tags, MPLS labels and PPPoE; return as :func:`link_start` does.
+
+    An IEEE 802.3 length in place of an EtherType ends the walk: hosts take no IP from LLC or SNAP on Ethernet.
+    """
     walked = 0
     while ethertype != ETHERTYPE_IPV4 and ethertype != ETHERTYPE_IPV6 and ethertype != ETHERTYPE_ARP:
         walked += 1
@@ -144,18 +148,6 @@ def link_tags(data, at, end, ethertype, headers, scratch):  # type: ignore[no-un
             if protocol == U(0x0057):
                 return ETHERTYPE_IPV6, at, headers, _OK
             return U(0), at, headers, _OK
-        elif ethertype < U(0x0600):
-            # IEEE 802.3 length: LLC; only SNAP with an encapsulated EtherType (OUI 0) goes on.
-            if at + U(8) > end:
-                snap = False
-            else:
-                snap = be32(data, at) == U(0xAAAA0300) and be16(data, at + U(4)) == U(0)
-            if not snap:
-                return U(0), at, headers, _OK
-            ethertype = be16(data, at + U(6))
-            at += U(8)
-            if ethertype < U(0x0600):
-                return U(0), at, headers, _OK
         else:
             return U(0), at, headers, _OK
     return ethertype, at, headers, _OK

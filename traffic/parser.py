@@ -89,10 +89,12 @@ def _ipv4(data, l3, end, frame_end):  # type: ignore[no-untyped-def]
     length = be16(data, l3 + U(2))
     ip_end = l3 + length
     reason = U(0)
-    if ip_end < l4 or ip_end > frame_end:
-        # A length of 0 is a segment that the sender's NIC was still to cut (TSO).
-        if length != U(0):
-            reason = BAD_IP_LENGTH
+    if length == U(0):  # a segment that the sender's NIC was still to cut (TSO)
+        ip_end = frame_end
+    elif ip_end < l4:
+        return U(0), U(0), l3, l3, BAD_IP_LENGTH
+    elif ip_end > frame_end:
+        reason = BAD_IP_LENGTH
         ip_end = frame_end
     headers = _H_IPV4
     fragment = be16(data, l3 + U(6)) & U(0x3FFF)
