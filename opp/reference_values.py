@@ -89,10 +89,15 @@ class Packet:
 
     @classmethod
     def from_fields(
-        cls, fields: Mapping[str, Value], headers: Iterable[str] = (), now: int = 0, number: int = 0
+        cls,
+        fields: Mapping[str, Value],
+        headers: Iterable[str] = (),
+        now: int = 0,
+        number: int = 0,
+        metadata: Iterable[int] = (),
     ) -> Packet:
-        """A packet with exactly these fields and headers."""
-        return cls(dict(fields), {h.upper() for h in headers}, now, number)
+        """A packet with exactly these fields and headers; header names in any case."""
+        return cls(dict(fields), {h.upper() for h in headers}, now, number, list(metadata))
 
     @classmethod
     def from_vector(cls, row: Sequence[int], layout: Layout) -> Packet:
