@@ -1,0 +1,255 @@
+"""What needs files, other sections or this version's abilities to be checked, for one configuration.
+
+:func:`check` runs on the experiment as written and again for every swept value, so what it opens and loads is
+remembered (:class:`Memory`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from oppcache import opp
+from oppcache.opp.errors import NOWHERE, InputError, Mark, Problem, Problems, near_miss
+from oppcache.opp.yaml_source import MarkedDict
+
+from . import abilities
+from .abilities import absent, check_name, is_file
+from .document import OptionMark, mark_at
+from .schema import Experiment
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Where a configuration's files are, and what its names stand for.
+
+    Attributes:
+        program: what :func:`oppcache.opp.load_program` takes.
+        parameters: the program's parameters, plain values.
+        capture: the capture, or None with a generator.
+        eviction: a policy's name or its file.
+        admission: a policy's name, its file, or a mapping such as ``{"packet": 8}``.
+    """
+
+    program: str | Path
+    parameters: dict[str, Any]
+    capture: Path | None
+    eviction: str | Path
+    admission: str | Path | dict[str, Any]
+
+    def files(self) -> list[Path]:
+        """Files of the user's that a run depends on."""
+        found = (self.program, self.capture, self.eviction, self.admission)
+        return [item for item in found if isinstance(item, Path)]
+
+
+@dataclass
+class Memory:
+    """What has been opened and checked already, with the problems that it had."""
+
+    answers: dict[tuple[str, str], tuple[Any, tuple[Problem, ...]]] = field(default_factory=dict)
+
+    def ask(self, kind: str, key: str, act: Callable[[], Any], problems: Problems, mark: Mark) -> Any:
+        """Return what ``act`` gives, or None after recording its problems (those without a place at ``mark``)."""
+        if (kind, key) not in self.answers:
+            try:
+                self.answers[kind, key] = (act(), ())
+            except InputError as error:
+                self.answers[kind, key] = (None, error.problems)
+        answer, found = self.answers[kind, key]
+        for problem in found:
+            nowhere = problem.mark == NOWHERE or problem.mark.file == ""
+            problems.add(problem.message, mark if nowhere else problem.mark, problem.hint)
+        return answer
+
+
+def located(tree: MarkedDict, path: tuple[Any, ...], text: str, folder: Path) -> Path:
+    """Return the file that ``text`` names: relative to the experiment, or in ``--set`` to the working directory."""
+    return Path(text) if isinstance(mark_at(tree, path), OptionMark) else folder / text
+
+
+def check(
+    tree: MarkedDict, experiment: Experiment, folder: Path, problems: Problems, memory: Memory
+) -> Resolved | None:
+    """Check one configuration.
+
+    Returns:
+        Its files and names, or None if any of them is wrong.
+    """
+    before = len(problems.items)
+    _check_abilities(tree, experiment, problems)
+    capture = _check_traffic(tree, experiment, folder, problems, memory)
+    program, parameters = _check_program(tree, experiment, folder, problems, memory)
+    eviction = _check_eviction(tree, experiment, folder, problems, memory)
+    admission = _check_admission(tree, experiment, folder, problems, memory)
+    if len(problems.items) > before or program is None:
+        return None
+    return Resolved(program, parameters, capture, eviction, admission)
+
+
+def _check_abilities(tree: MarkedDict, experiment: Experiment, problems: Problems) -> None:
+    from oppcache.consistency import protocol_names
+    from oppcache.fastpath import profile_names
+
+    def mark(*path: str) -> Mark:
+        return mark_at(tree, path)
+
+    profile, protocol = experiment.nic.profile, experiment.consistency.protocol
+    place, planned = mark("nic", "profile"), abilities.PLANNED_PROFILES
+    check_name(problems, "nic.profile", profile, profile_names(), planned, place)
+    place, later = mark("consistency", "protocol"), abilities.PLANNED_PROTOCOLS
+    check_name(problems, "consistency.protocol", protocol, protocol_names(), later, place)
+    only = (
+        (("cache", "unit"), experiment.cache.unit, "context"),
+        (("consistency", "stages"), experiment.consistency.stages, "sandwich"),
+        (("consistency", "globals"), experiment.consistency.globals, "by-class"),
+    )
+    for path, got, available in only:
+        if got != available:
+            problems.add(f"{'.'.join(path)}: " + absent(repr(got), (available,)), mark(*path))
+    for key in tree.get("faults") or ():
+        problems.add(
+            f"faults.{key}: " + absent("a fault", ("none",)), mark_at(tree, ("faults", key), at_key=True)
+        )
+    if experiment.measure is not None:
+        problems.add("measure: " + absent(repr(experiment.measure), ("none",)), mark("measure"))
+
+
+def _check_traffic(
+    tree: MarkedDict, experiment: Experiment, folder: Path, problems: Problems, memory: Memory
+) -> Path | None:
+    from oppcache import traffic
+
+    section = experiment.traffic
+    mark = mark_at(tree, ("traffic", "rate"))
+    memory.ask("rate", section.rate, lambda: _value(traffic.parse_rate, section.rate), problems, mark)
+    mark = mark_at(tree, ("traffic",), at_key=True)
+    if section.pcap is None and section.generator is None:
+        hint = "--set traffic.pcap=FILE names a capture"
+        problems.add("traffic: got neither pcap nor generator, expected one of them", mark, hint)
+    elif section.pcap is not None and section.generator is not None:
+        problems.add("traffic: got both pcap and generator, expected one of them", mark)
+    elif section.generator is not None:
+        check_generator(tree, section.generator, problems)
+    else:
+        capture = located(tree, ("traffic", "pcap"), str(section.pcap), folder)
+        mark = mark_at(tree, ("traffic", "pcap"))
+        memory.ask("capture", str(capture), lambda: _open_capture(capture), problems, mark)
+        return capture
+    return None
+
+
+def _value(parse: Callable[[str], Any], text: str) -> Any:
+    """Call a parser that raises ValueError as the rooms' parsers of names do."""
+    try:
+        return parse(text)
+    except ValueError as error:
+        message = str(error)
+        raise InputError(message if message.startswith("traffic.") else f"traffic.rate: {message}") from None
+
+
+def _open_capture(path: Path) -> bool:
+    """Open a capture and read its first packets: enough to know that it is one."""
+    from oppcache.traffic import open_capture
+
+    open_capture(path)
+    return True
+
+
+def check_generator(tree: MarkedDict, given: Mapping[str, Any], problems: Problems) -> None:
+    """Check a generator's model and parameters against what the traffic room offers."""
+    from oppcache.traffic import generator_parameters
+
+    models = generator_parameters()
+    path: tuple[Any, ...] = ("traffic", "generator")
+    model = given["model"]
+    if model not in models:
+        mark, known = mark_at(tree, (*path, "model")), sorted(models)
+        message = f"traffic.generator.model: got {model!r}, expected {', '.join(known)}"
+        problems.add(message, mark, near_miss(model, known))
+        return
+    known = ["model", *models[model]]
+    for key in given:
+        if key not in known:
+            mark = mark_at(tree, (*path, key), at_key=True)
+            message = f"traffic.generator: got unknown key {key!r}, expected one of {', '.join(known)}"
+            problems.add(message, mark, near_miss(str(key), known))
+
+
+def _check_program(
+    tree: MarkedDict, experiment: Experiment, folder: Path, problems: Problems, memory: Memory
+) -> tuple[str | Path | None, dict[str, Any]]:
+    given = experiment.program
+    kind = next(kind for kind in ("nf", "opp", "iptables") if kind in given)
+    mark = mark_at(tree, ("program", kind))
+    parameters = {key: value for key, value in given.items() if key != kind}
+    if kind == "iptables":
+        problems.add("program.iptables: " + absent("a ruleset", ("nf", "opp")), mark)
+        return None, parameters
+    source = _program_source(tree, kind, str(given[kind]), folder)
+    if isinstance(source, str) and source[3:] not in opp.shipped_programs():
+        known = opp.shipped_programs()
+        message = f"program.nf: got {given[kind]!r}, expected {', '.join(known)}"
+        problems.add(message, mark, near_miss(str(given[kind]), known))
+        return None, parameters
+    key = f"{source} {json.dumps(parameters, sort_keys=True, default=str)}"
+    program = memory.ask("program", key, lambda: opp.load_program(source, parameters), problems, mark)
+    return (None if program is None else source), parameters
+
+
+def _program_source(tree: MarkedDict, kind: str, name: str, folder: Path) -> str | Path:
+    if kind == "nf":
+        return f"nf:{name}"
+    path = located(tree, ("program", kind), name, folder)
+    if not path.exists() and Path(name).stem in opp.shipped_programs():
+        return f"nf:{Path(name).stem}"
+    return path
+
+
+def tables(experiment: Experiment, resolved: Resolved) -> list[str]:
+    """Return the names of a configuration's context tables."""
+    program = opp.load_program(resolved.program, resolved.parameters)
+    return [table.name for table in program.tables]
+
+
+def _check_eviction(
+    tree: MarkedDict, experiment: Experiment, folder: Path, problems: Problems, memory: Memory
+) -> str | Path:
+    from oppcache.cache import eviction_names, load_policy
+
+    name, path = experiment.cache.eviction, ("cache", "eviction")
+    mark = mark_at(tree, path)
+    if is_file(name):
+        file = located(tree, path, name, folder)
+        memory.ask("eviction", str(file), lambda: load_policy(file), problems, mark)
+        return file
+    planned = abilities.PLANNED_EVICTION
+    check_name(problems, ".".join(path), name, eviction_names(), planned, mark, "a file such as my_policy.py")
+    return name
+
+
+def _check_admission(
+    tree: MarkedDict, experiment: Experiment, folder: Path, problems: Problems, memory: Memory
+) -> str | Path | dict[str, Any]:
+    from oppcache.cache import load_admission
+
+    given, path = experiment.cache.admission, ("cache", "admission")
+    mark = mark_at(tree, path)
+    available = ("always", "{packet: k}", "a file such as my_admission.py")
+    if isinstance(given, dict):
+        if "packet" not in given:
+            problems.add("cache.admission: " + absent(f"{next(iter(given))!r}", available), mark)
+        return given
+    if is_file(given):
+        file = located(tree, path, given, folder)
+        memory.ask("admission", str(file), lambda: load_admission(file), problems, mark)
+        return file
+    planned = abilities.PLANNED_ADMISSION
+    if given in planned:
+        problems.add("cache.admission: " + absent(repr(given), available), mark)
+    else:
+        check_name(problems, "cache.admission", given, ("always",), planned, mark, ", ".join(available[1:]))
+    return given

@@ -1,0 +1,202 @@
+"""What a figure shows, before anything is drawn: groups of points with their spread over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import metrics, paths
+from .columns import Value, rate_unit
+from .schema import FigureSpec
+
+if TYPE_CHECKING:
+    import polars
+
+_UNIT_WORDS = {
+    "1": "",
+    "": "",
+    "s": "s",
+    "B": "bytes",
+    "bit/s": "bit/s",
+    "packets/s": "packets/s",
+    "1/s": "1/s",
+}
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What an axis measures.
+
+    Attributes:
+        label: words, with the unit where numbers have one.
+        unit: base unit, as in :class:`~.metrics.Metric`.
+        values: distinct values, in order: sorted numbers, or names as they were swept.
+        categorical: whether the values are names.
+    """
+
+    label: str
+    unit: str
+    values: tuple[Value, ...] = ()
+    categorical: bool = False
+
+    def is_geometric(self) -> bool:
+        """Whether the values are sizes that grow by factors, which a logarithmic axis spreads evenly."""
+        if self.categorical or len(self.values) < 3:
+            return False
+        numbers = np.array(self.values, dtype=np.float64)
+        if numbers[0] <= 0 or numbers[-1] < 8 * numbers[0]:
+            return False
+        return bool(np.all(numbers[1:] >= 1.4 * numbers[:-1]))
+
+
+@dataclass(frozen=True)
+class Group:
+    """One line or bar colour.
+
+    Attributes:
+        label: the legend's words, ``""`` when there is one group only.
+        x: ``float64[n]``; for a categorical axis the place of each name in :attr:`Axis.values`.
+        mean: ``float64[n]``, mean over seeds.
+        low: ``float64[n]``, least over seeds.
+        high: ``float64[n]``, greatest over seeds.
+        bound: whether it is no policy but the best that any could do.
+    """
+
+    label: str
+    x: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    bound: bool = False
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One run's series: ``x`` and ``y`` are ``float64[n]``; ``label`` is its group's."""
+
+    label: str
+    x: np.ndarray
+    y: np.ndarray
+
+
+@dataclass(frozen=True)
+class FigureData:
+    """A figure's content.
+
+    Attributes:
+        spec: what was asked for.
+        title: the experiment's question.
+        x: horizontal axis.
+        y: vertical axis.
+        legend: title of the legend.
+        seeds: number of seeds behind each point.
+        groups: of a figure from ``results.csv``.
+        curves: of a figure from a series.
+    """
+
+    spec: FigureSpec
+    title: str
+    x: Axis
+    y: Axis
+    legend: str
+    seeds: int
+    groups: tuple[Group, ...] = ()
+    curves: tuple[Curve, ...] = ()
+
+
+def value_text(value: Value) -> str:
+    """Return a swept value as a tick or a legend shows it."""
+    if isinstance(value, str):
+        return value.removesuffix(".py")
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        value = int(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+
+
+def from_results(frame: polars.DataFrame, spec: FigureSpec, manifest: Mapping[str, Any]) -> FigureData:
+    """Gather a figure's groups from ``results.csv``; runs without the metric (failed ones) are left out."""
+    rows = _rows(frame, spec)
+    x = _x_axis(spec.x, [row[0] for row in rows], manifest)
+    place = {value: index for index, value in enumerate(x.values)}
+    groups = []
+    for key in dict.fromkeys(row[1] for row in rows):
+        points: dict[Value, list[float]] = {}
+        for value, by, y in rows:
+            if by == key and y is not None:
+                points.setdefault(value, []).append(y)
+        at = sorted(points, key=place.__getitem__)
+        spread = [np.array(points[value], dtype=np.float64) for value in at]
+        groups.append(
+            Group(
+                label=_label(key),
+                x=np.array([place[value] if x.categorical else value for value in at], dtype=np.float64),
+                mean=np.array([ys.mean() for ys in spread]),
+                low=np.array([ys.min() for ys in spread]),
+                high=np.array([ys.max() for ys in spread]),
+                bound="belady" in key,
+            )
+        )
+    return FigureData(
+        spec, _title(manifest), x, _y_axis(spec.y), _legend(spec.by), _seeds(manifest), groups=tuple(groups)
+    )
+
+
+def from_series(frame: polars.DataFrame, spec: FigureSpec, manifest: Mapping[str, Any]) -> FigureData:
+    """Gather a figure's curves, one a run, from a series."""
+    column = spec.y if spec.y in frame.columns else frame.columns[-1]
+    curves = []
+    for _, part in sorted(frame.group_by("run"), key=lambda item: item[0]):
+        key = tuple(part[name][0] for name in spec.by)
+        x, y = part[spec.x].to_numpy(), part[column].to_numpy()
+        curves.append(Curve(_label(key), x.astype(np.float64), y.astype(np.float64)))
+    x_axis = Axis("time (s)", "s") if spec.x == "time" else Axis("packets", "")
+    legend = _legend(spec.by)
+    return FigureData(
+        spec, _title(manifest), x_axis, _y_axis(spec.y), legend, _seeds(manifest), curves=tuple(curves)
+    )
+
+
+def _rows(frame: polars.DataFrame, spec: FigureSpec) -> list[tuple[Value, tuple[Value, ...], float | None]]:
+    xs = frame[spec.x].to_list()
+    ys = frame[spec.y].to_list() if spec.y in frame.columns else [None] * len(frame)
+    by = list(zip(*(frame[key].to_list() for key in spec.by), strict=True)) or [()] * len(frame)
+    return [(x, key, y if isinstance(y, int | float) else None) for x, key, y in zip(xs, by, ys, strict=True)]
+
+
+def _x_axis(key: str, values: Sequence[Value], manifest: Mapping[str, Any]) -> Axis:
+    distinct = tuple(dict.fromkeys(values))
+    categorical = any(isinstance(value, str) for value in distinct)
+    known = paths.quantity(key)
+    unit = known.unit if known else ""
+    if key == "traffic.rate" and not categorical:
+        given = manifest.get("configuration", {}).get("sweep", {}).get(key, [""])
+        unit = rate_unit(given[0])
+    words = _UNIT_WORDS.get(unit, unit)
+    label = paths.title(key) + (f" ({words})" if words and not categorical else "")
+    return Axis(label, unit, distinct if categorical else tuple(sorted(distinct)), categorical)
+
+
+def _y_axis(name: str) -> Axis:
+    metric = metrics.find_metric(name)
+    unit = metric.unit if metric else ""
+    words = _UNIT_WORDS.get(unit, unit)
+    return Axis(metrics.label(name) + (f" ({words})" if words else ""), unit)
+
+
+def _label(key: tuple[Value, ...]) -> str:
+    return " · ".join(value_text(value) for value in key)
+
+
+def _legend(keys: Sequence[str]) -> str:
+    return " · ".join(paths.title(key) for key in keys)
+
+
+def _title(manifest: Mapping[str, Any]) -> str:
+    return str(manifest.get("configuration", {}).get("question", ""))
+
+
+def _seeds(manifest: Mapping[str, Any]) -> int:
+    return len(manifest.get("seeds", ())) or 1

@@ -1,0 +1,105 @@
+"""One run: build its packets and its machine, simulate, and leave the results in the result folder."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .plan import RunPlan
+from .store import save_run
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker is asked to do.
+
+    Attributes:
+        plan: the run.
+        key: under which its results are left.
+        out: the result folder.
+    """
+
+    plan: RunPlan
+    key: str
+    out: Path
+
+
+def execute(task: Task, progress: Callable[[int], None] | None = None) -> dict[str, Any]:
+    """Simulate one run and save it.
+
+    Returns:
+        Its record: ``metrics``, ``timing`` and ``source``.
+    """
+    from oppcache.hybrid import simulate
+
+    started = time.perf_counter()
+    setup = make_setup(task.plan)
+    outcome = simulate(setup, progress=progress)
+    wall_seconds = time.perf_counter() - started
+    metrics = {name: _number(value) for name, value in outcome.metrics.items()}
+    packets = setup.source.counts().get("packets", metrics.get("packets") or 0)
+    record = {
+        "metrics": metrics,
+        "timing": {
+            "wall_seconds": wall_seconds,
+            "packets_per_wall_second": packets / wall_seconds,
+            "peak_rss_bytes": peak_rss_bytes(),
+        },
+        "source": {**setup.source.describe(), "counts": setup.source.counts()},
+    }
+    save_run(task.out, task.key, record, outcome.series)
+    return record
+
+
+def make_setup(plan: RunPlan) -> Any:
+    """Return the :class:`oppcache.hybrid.Setup` of a run."""
+    from oppcache import opp
+    from oppcache.hybrid import Setup
+
+    config, resolved = plan.config, plan.resolved
+    return Setup(
+        program=opp.load_program(resolved.program, resolved.parameters),
+        source=make_source(plan),
+        contexts=config.nic.contexts,
+        eviction=resolved.eviction,
+        admission=resolved.admission,
+        profile=config.nic.profile,
+        protocol=config.consistency.protocol,
+        seed=plan.seed,
+        warmup=config.traffic.warmup,
+    )
+
+
+def make_source(plan: RunPlan) -> Any:
+    """Return the run's packets: a capture, or a generator with the run's seed; paced, then limited."""
+    from oppcache import traffic
+
+    section = plan.config.traffic
+    if plan.resolved.capture is not None:
+        source = traffic.open_capture(plan.resolved.capture)
+    else:
+        assert section.generator is not None
+        source = traffic.make_generator(dict(section.generator), seed=plan.seed, packets=section.packets)
+    if section.rate != "as-captured":
+        source = traffic.retime(source, traffic.parse_rate(section.rate))
+    if section.packets is not None or section.duration is not None:
+        source = traffic.limit(source, packets=section.packets, duration_ns=section.duration)
+    return source
+
+
+def _number(value: Any) -> int | float | None:
+    """Return a metric as a plain number: NumPy's own numbers do not all print alike."""
+    if value is None or isinstance(value, int | float):
+        return value
+    return value.item()  # type: ignore[no-any-return]
+
+
+def peak_rss_bytes() -> int:
+    """Return the largest resident size that this process has had, in bytes (of all its runs so far)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
