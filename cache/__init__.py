@@ -1,4 +1,20 @@
-"""What is worth a NIC slot: eviction and admission policies, built in or a user's own file."""
+"""What is worth a NIC slot: eviction and admission policies, built in or a user's own file.
+
+A policy is a file of plain functions with fixed signatures (:mod:`.contract`); the built-in ones in
+``eviction/`` and ``admission/`` are such files too, found by their names. :mod:`.lists` has the linked list
+over slots that most eviction policies need.
+"""
 
 if __name__ != "oppcache.cache":
     raise ImportError(f"import oppcache.cache, not {__name__}: a second copy would not share its classes")
+
+from .loading import (
+    Admission,
+    Eviction,
+    admission_names,
+    eviction_names,
+    load_admission,
+    load_policy,
+)
+
+__all__ = ["Admission", "Eviction", "admission_names", "eviction_names", "load_admission", "load_policy"]

@@ -1,4 +1,14 @@
-"""The two paths joined, in virtual time."""
+"""The two paths joined, in virtual time: a NIC whose context tables are a cache in front of the software switch.
+
+:func:`simulate` takes one :class:`Setup` (program, traffic, capacity, policies) from its first packet to its
+last and gives an :class:`Outcome` (metrics, series, final state).
+"""
 
 if __name__ != "oppcache.hybrid":
     raise ImportError(f"import oppcache.hybrid, not {__name__}: a second copy would not share its classes")
+
+from .setup import Outcome, Setup
+from .simulation import PolicyFault, simulate
+from .warm import warm_up
+
+__all__ = ["Outcome", "PolicyFault", "Setup", "simulate", "warm_up"]

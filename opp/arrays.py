@@ -46,7 +46,9 @@ NEXT_STAY, NEXT_SET, NEXT_DELETE = range(3)
 
 def _dtype(*fields: str) -> np.dtype:
     """An aligned record of 8-byte members; names ending in ``:u`` are unsigned."""
-    return np.dtype([(f.removesuffix(":u"), np.uint64 if f.endswith(":u") else np.int64) for f in fields], align=True)
+    return np.dtype(
+        [(f.removesuffix(":u"), np.uint64 if f.endswith(":u") else np.int64) for f in fields], align=True
+    )
 
 
 TABLE_DTYPE = _dtype("key_words", "registers", "first_register", "stride", "initial_state:u")

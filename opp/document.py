@@ -61,7 +61,9 @@ _STAGE = (
 )
 
 
-def program_from_document(document: Any, parameters: Mapping[str, Any] | None = None, file: str = "") -> Program:
+def program_from_document(
+    document: Any, parameters: Mapping[str, Any] | None = None, file: str = ""
+) -> Program:
     """Build and check a program.
 
     Args:
@@ -76,7 +78,9 @@ def program_from_document(document: Any, parameters: Mapping[str, Any] | None = 
 
     problems = Problems()
     if not isinstance(document, Mapping):
-        problems.add(f"got {type(document).__name__}, expected a mapping with program, tables, stages", Mark(file))
+        problems.add(
+            f"got {type(document).__name__}, expected a mapping with program, tables, stages", Mark(file)
+        )
         problems.raise_if_any()
     resolved = _substitute(document, parameters or {}, problems)
     program = _Document(resolved, problems).program()
@@ -126,7 +130,9 @@ def _substitute(document: Mapping[str, Any], given: Mapping[str, Any], problems:
             return items, items.mark
         if isinstance(node, str) and node.startswith("$"):
             if node[1:] not in values:
-                problems.add(f"unknown parameter {node!r}", mark, near_miss(node[1:], [str(v) for v in values]))
+                problems.add(
+                    f"unknown parameter {node!r}", mark, near_miss(node[1:], [str(v) for v in values])
+                )
                 return 0, mark
             value, place = values[node[1:]]
             return walk(value, place)
@@ -205,7 +211,9 @@ class _Document:
         self.read.known_keys(node, ("registers", "states", "initial"), "a table")
         states = tuple(str(s) for s in self.read.items(node, "states"))
         initial = self.read.state(node.get("initial", 0), states, mark_of(node, "initial"))
-        registers = self.registers(node.get("registers", []), node, "registers", f"registers of table {name!r}")
+        registers = self.registers(
+            node.get("registers", []), node, "registers", f"registers of table {name!r}"
+        )
         return Table(name, registers, states, initial, mark)
 
     def group(self, name: str, node: Any, mark: Mark) -> GlobalGroup:
@@ -225,7 +233,9 @@ class _Document:
             self.problems.add(f"stage {name!r}: unknown table {table_name!r}", mark_of(node, "table"), hint)
         create = node.get("create", "on-lookup")
         if create not in ("on-lookup", "on-write"):
-            self.problems.add(f"create: got {create!r}, expected on-lookup or on-write", mark_of(node, "create"))
+            self.problems.add(
+                f"create: got {create!r}, expected on-lookup or on-write", mark_of(node, "create")
+            )
         entries = [
             parse_entry(read, item, i, mark_of(node["entries"], i), table, tables)
             for i, item in enumerate(read.items(node, "entries"))
@@ -246,7 +256,9 @@ class _Document:
             temporaries=tuple(self.temporaries(node)),
             conditions=tuple(self.conditions(node)),
             entries=tuple(
-                e[0] if e[1] else replace(e[0], priority=count - i) for i, e in enumerate(entries) if e is not None
+                e[0] if e[1] else replace(e[0], priority=count - i)
+                for i, e in enumerate(entries)
+                if e is not None
             ),
             default=default[0] if default else None,
             mark=mark,
@@ -279,7 +291,11 @@ class _Document:
                 ops = ", ".join(CONDITION_OPS)
                 self.problems.add(f"unknown comparison {op!r}, expected one of {ops}", mark_of(item, 1))
             return Condition(
-                name, str(op), self.read.operand(a, mark_of(item, 0)), self.read.operand(b, mark_of(item, 2)), mark
+                name,
+                str(op),
+                self.read.operand(a, mark_of(item, 0)),
+                self.read.operand(b, mark_of(item, 2)),
+                mark,
             )
 
         return self.read.mapping_of(node, "conditions", one)

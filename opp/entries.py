@@ -102,12 +102,17 @@ def parse_entry(
         else:
             writes.insert(0, _write_body(read, node, mark, table, table.name, "update"))
     match = read.as_mapping(node.get("match"), mark_of(node, "match"), "match")
-    terms = tuple(_term(read, str(k), v, mark_of(match, k), mark_of(match, k, at_key=True), table) for k, v in match.items())
+    terms = tuple(
+        _term(read, str(k), v, mark_of(match, k), mark_of(match, k, at_key=True), table)
+        for k, v in match.items()
+    )
     entry = Entry(
         name=name,
         priority=read.number(node, "priority", 0),
         match=terms,
-        actions=tuple(_action(read, a, mark_of(node["actions"], i)) for i, a in enumerate(read.items(node, "actions"))),
+        actions=tuple(
+            _action(read, a, mark_of(node["actions"], i)) for i, a in enumerate(read.items(node, "actions"))
+        ),
         writes=tuple(writes),
         goto=read.text(node, "goto") or None,
         mark=mark,
@@ -122,7 +127,10 @@ def _term(read: Reader, subject: str, value: Any, mark: Mark, key_mark: Mark, ta
         if value == NONE:
             return Term("state", "", ())
         states = table.states if table else ()
-        labels = [read.state(v, states, mark_of(values, i) if isinstance(value, list) else mark) for i, v in enumerate(values)]
+        labels = [
+            read.state(v, states, mark_of(values, i) if isinstance(value, list) else mark)
+            for i, v in enumerate(values)
+        ]
         return Term("state", "", tuple(Pattern(label, 2**32 - 1) for label in labels))
     field = FIELD_BY_NAME.get(subject)
     if head == "C" and rest:
@@ -147,7 +155,9 @@ def _term(read: Reader, subject: str, value: Any, mark: Mark, key_mark: Mark, ta
         try:
             patterns.append(parse_pattern(item, bits, field))
         except SyntaxProblem as error:
-            read.problems.add(f"{subject}: {error}", mark_of(values, i) if isinstance(value, list) else mark, error.hint)
+            read.problems.add(
+                f"{subject}: {error}", mark_of(values, i) if isinstance(value, list) else mark, error.hint
+            )
     if not values:
         read.problems.add(f"{subject}: expected at least one alternative", mark)
     return Term(kind, name, tuple(patterns))
@@ -196,12 +206,18 @@ def _write(read: Reader, node: Any, mark: Mark, own: Table | None, tables: dict[
     return _write_body(read, node, mark, table, name, key)
 
 
-def _write_body(read: Reader, node: Mapping[str, Any], mark: Mark, table: Table, name: str, key: str | Key) -> Write:
+def _write_body(
+    read: Reader, node: Mapping[str, Any], mark: Mark, table: Table, name: str, key: str | Key
+) -> Write:
     next_state: int | str | None = None
     if "next_state" in node:
         place = mark_of(node, "next_state")
-        next_state = DELETE if node["next_state"] == DELETE else read.state(node["next_state"], table.states, place)
-    updates = [_update(read, u, mark_of(node["updates"], i)) for i, u in enumerate(read.items(node, "updates"))]
+        next_state = (
+            DELETE if node["next_state"] == DELETE else read.state(node["next_state"], table.states, place)
+        )
+    updates = [
+        _update(read, u, mark_of(node["updates"], i)) for i, u in enumerate(read.items(node, "updates"))
+    ]
     return Write(
         table=name,
         key=key,
@@ -243,7 +259,8 @@ def _update(read: Reader, node: Any, mark: Mark) -> Update:
         target = Operand("written", target.name)
     if target.kind not in ("written", "global"):
         got = node.get("set", "nothing")
-        read.problems.add(f"update target: got {got!r}, expected a register R.NAME or a global G.GROUP.NAME", mark_of(node, "set"))
+        read.problems.add(
+            f"update target: got {got!r}, expected a register R.NAME or a global G.GROUP.NAME",
+            mark_of(node, "set"),
+        )
     return Update(op, target, a, b, k, mark)
-
-

@@ -178,7 +178,9 @@ FIELDS: tuple[Field, ...] = (
     *_packet_fields(Header.IPV4, Base.L3, "ipv4", _V4, "tos dscp ecn id df ttl src dst"),
     *_packet_fields(Header.IPV6, Base.L3, "ipv6", _V6, "tclass flow_label hop_limit src dst"),
     *_packet_fields(Header.TCP, Base.L4, "tcp", _TCP, "sport dport seq ack window"),
-    *_packet_fields(Header.UDP, Base.L4, "udp", "sport:0:16 dport:16:16 length:32:16 csum:48:16", "sport dport"),
+    *_packet_fields(
+        Header.UDP, Base.L4, "udp", "sport:0:16 dport:16:16 length:32:16 csum:48:16", "sport dport"
+    ),
     *_packet_fields(Header.UDPLITE, Base.L4, "udplite", "sport:0:16 dport:16:16 coverage:32:16 csum:48:16"),
     *_packet_fields(Header.SCTP, Base.L4, "sctp", "sport:0:16 dport:16:16 vtag:32:32 csum:64:32"),
     *_packet_fields(Header.ICMP, Base.L4, "icmp", _ICMP, "id seq"),

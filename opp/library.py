@@ -31,11 +31,16 @@ def program_path(source: str | Path) -> Path:
     name = text[3:]
     if name not in shipped_programs():
         known = shipped_programs()
-        raise InputError(f"no program {name!r}, shipped are: {', '.join(known)} {near_miss(name, known)}".strip(), Mark(text))
+        raise InputError(
+            f"no program {name!r}, shipped are: {', '.join(known)} {near_miss(name, known)}".strip(),
+            Mark(text),
+        )
     return _PROGRAMS / f"{name}.yaml"
 
 
-def load_program(source: str | Path | Mapping[str, Any], parameters: Mapping[str, Any] | None = None) -> Program:
+def load_program(
+    source: str | Path | Mapping[str, Any], parameters: Mapping[str, Any] | None = None
+) -> Program:
     """Load and check a program.
 
     Args:

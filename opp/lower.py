@@ -160,7 +160,9 @@ class _Lowering:
         for i, entry in ranked:
             self.match(entry, entry_number[i], stage)
             if len(self.rows["rows"]) > MAX_ROWS:
-                raise InputError(f"{entry.name}: the program needs more than {MAX_ROWS} ternary rows", entry.mark)
+                raise InputError(
+                    f"{entry.name}: the program needs more than {MAX_ROWS} ternary rows", entry.mark
+                )
         default = -1 if stage.default is None else self.entry(stage.default, stage, site, numbers)
         self.add(
             "stages",
@@ -313,7 +315,9 @@ class _Lowering:
         writes = [self.write_row(write, stage) for write in entry.writes]
         first_write = len(self.rows["writes"])
         self.rows["writes"].extend(writes)
-        goto = A.GOTO_NEXT if entry.goto is None else A.GOTO_END if entry.goto == "end" else numbers[entry.goto]
+        goto = (
+            A.GOTO_NEXT if entry.goto is None else A.GOTO_END if entry.goto == "end" else numbers[entry.goto]
+        )
         return self.add("entries", first_action, len(entry.actions), first_write, len(writes), goto, site)
 
     def action(self, kind: str, target: str, operand: Operand, stage: Stage) -> None:
@@ -349,7 +353,16 @@ class _Lowering:
         for update in write.updates:
             self.operation(update, stage, A.O_WRITTEN, write.table)
         idle, hard = _timer(write.idle), _timer(write.hard)
-        return (self.table_number[write.table], key, next_mode, state, *idle, *hard, first, len(write.updates))
+        return (
+            self.table_number[write.table],
+            key,
+            next_mode,
+            state,
+            *idle,
+            *hard,
+            first,
+            len(write.updates),
+        )
 
     def match(self, entry: Entry, number: int, stage: Stage) -> None:
         """Add an entry's rows: the cross product of its terms' alternatives."""
@@ -453,6 +466,3 @@ def _fields_of(program: Program) -> set[str]:
                 if key.symmetric:
                     names.update(filter(None, (partner(p.name) for p in key.parts if p.kind == "field")))
     return names
-
-
-

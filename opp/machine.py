@@ -104,5 +104,3 @@ class Machine:
         """Global variables by ``group.name``."""
         names = [f"{g.name}.{v.name}" for g in self.lowered.program.globals for v in g.variables]
         return dict(zip(names, map(int, self.globals), strict=True))
-
-

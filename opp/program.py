@@ -67,7 +67,13 @@ class Operand:
     value: int = 0
 
     def __str__(self) -> str:
-        prefix = {"metadata": "metadata.", "register": "R.", "written": "W.", "global": "G.", "temporary": "T."}
+        prefix = {
+            "metadata": "metadata.",
+            "register": "R.",
+            "written": "W.",
+            "global": "G.",
+            "temporary": "T.",
+        }
         return str(self.value) if self.kind == "const" else prefix.get(self.kind, "") + self.name
 
 
@@ -323,7 +329,8 @@ class Program:
         elif operand.kind == "global":
             group, _, variable = operand.name.partition(".")
             declared = next(
-                (v.bits for g in self.globals if g.name == group for v in g.variables if v.name == variable), 32
+                (v.bits for g in self.globals if g.name == group for v in g.variables if v.name == variable),
+                32,
             )
         elif operand.kind == "temporary":
             declared = next((t.bits for t in stage.temporaries if t.name == operand.name), 32)

@@ -69,7 +69,9 @@ def extract_key(program, key, vector, scratch, at):
             value = scratch[A.S_TEMPORARIES + index]
         else:
             value = program.parts["value"][p]
-        scratch[at + program.parts["word"][p]] |= (value & program.parts["mask"][p]) << program.parts["shift"][p]
+        scratch[at + program.parts["word"][p]] |= (value & program.parts["mask"][p]) << program.parts[
+            "shift"
+        ][p]
     return direction
 
 
@@ -286,7 +288,9 @@ def _read_operands(program, store, variables, entry, table, base, vector, scratc
         start = program.writes["first_update"][w]
         for u in range(start, start + program.writes["updates"][w]):
             _keep(program, store, variables, program.operations["a"][u], slot, table, base, vector, scratch)
-            _keep(program, store, variables, program.operations["b"][u], slot + 1, table, base, vector, scratch)
+            _keep(
+                program, store, variables, program.operations["b"][u], slot + 1, table, base, vector, scratch
+            )
             slot += 2
 
 
@@ -380,7 +384,9 @@ def _results(program, store, variables, w, at, table, base, vector, scratch):
                 value, there = load(program, store, variables, operand, table, base, vector, scratch)
                 scratch[A.S_VALUES + slot + side] = value
                 scratch[A.S_VALUE_PRESENT + slot + side] = _ONE if there else _ZERO
-        scratch[A.S_RESULTS + i] = compute(program, u, scratch[A.S_VALUES + slot], scratch[A.S_VALUES + slot + 1])
+        scratch[A.S_RESULTS + i] = compute(
+            program, u, scratch[A.S_VALUES + slot], scratch[A.S_VALUES + slot + 1]
+        )
         # An operation with an absent operand has no result.
         present = scratch[A.S_VALUE_PRESENT + slot] & scratch[A.S_VALUE_PRESENT + slot + 1]
         scratch[A.S_RESULT_PRESENT + i] = present

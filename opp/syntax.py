@@ -95,7 +95,9 @@ def parse_pattern(value: Any, bits: int, field: Field | None) -> Pattern:
         SyntaxProblem: not such a form, or wider than the subject.
     """
     full = (1 << bits) - 1
-    if field is not None and (field.is_address or field.bits == 128 or field.name.endswith(("ipv4.src", "ipv4.dst"))):
+    if field is not None and (
+        field.is_address or field.bits == 128 or field.name.endswith(("ipv4.src", "ipv4.dst"))
+    ):
         return _address_pattern(value, field)
     if field is not None and field.name == "tcp.flags" and isinstance(value, str) and value[:1].isalpha():
         return _flags_pattern(value)
@@ -144,7 +146,9 @@ def _address_pattern(value: Any, field: Field) -> Pattern:
             loose = ipaddress.ip_network(text, strict=False)
         except ValueError:
             raise SyntaxProblem(f"got {text!r}, expected an address or prefix such as 10.0.0.0/8") from None
-        raise SyntaxProblem(f"got {text!r}, which has bits set behind its prefix", f"did you mean {loose}?") from None
+        raise SyntaxProblem(
+            f"got {text!r}, which has bits set behind its prefix", f"did you mean {loose}?"
+        ) from None
     value_number, mask = int(network.network_address), int(network.netmask)
     if field.is_address:
         return Pattern(value_number, mask, family=network.version)

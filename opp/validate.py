@@ -119,13 +119,16 @@ class _Check:
 
     def same_shape(self, lookup: Key, update: Key, stage: Stage) -> None:
         if _shape(self.program, lookup, stage) != _shape(self.program, update, stage):
-            self.problems.add("update_key has parts of other widths than key, so it could name no context", update.mark)
+            self.problems.add(
+                "update_key has parts of other widths than key, so it could name no context", update.mark
+            )
 
     def key(self, key: Key, stage: Stage, what: str, *, temporaries: bool) -> None:
         for part in key.parts:
             if part.kind not in ("field", "metadata", "temporary", "const"):
                 self.problems.add(
-                    f"{what}: {part} cannot be part of a key, expected fields, metadata, temporaries", key.mark
+                    f"{what}: {part} cannot be part of a key, expected fields, metadata, temporaries",
+                    key.mark,
                 )
             elif part.kind == "temporary" and not temporaries:
                 self.problems.add(
@@ -176,11 +179,15 @@ class _Check:
         elif kind == "global" and name not in self.globals:
             self.problems.add(f"{operand}: no such global", mark, near_miss(name, self.globals))
         elif kind == "metadata" and name not in self.program.metadata:
-            self.problems.add(f"{operand}: no such metadata word", mark, near_miss(name, self.program.metadata))
+            self.problems.add(
+                f"{operand}: no such metadata word", mark, near_miss(name, self.program.metadata)
+            )
         elif kind == "temporary":
             known = [t.name for t in stage.temporaries] if temporaries is None else temporaries
             if name not in known:
-                self.problems.add(f"{operand}: no such temporary before this place", mark, near_miss(name, known))
+                self.problems.add(
+                    f"{operand}: no such temporary before this place", mark, near_miss(name, known)
+                )
         elif kind == "const" and operand.value >= 2**64:
             self.problems.add(f"constant {operand.value} is too wide, expected at most 64 bits", mark)
         elif kind == "field" and FIELD_BY_NAME[name].bits > 64 and not wide:
@@ -213,7 +220,9 @@ class _Check:
             self.operand(Operand("metadata", term.name), stage, entry.mark)
             limit = 1 << self.program.word_bits
             if any(max(p.value, p.high or 0) >= limit for p in term.patterns):
-                self.problems.add(f"{entry.name}: a constant is too wide for metadata.{term.name}", entry.mark)
+                self.problems.add(
+                    f"{entry.name}: a constant is too wide for metadata.{term.name}", entry.mark
+                )
 
     def settable(self, target: str, operand: Operand, mark: Mark) -> None:
         head, _, rest = target.partition(".")
@@ -242,9 +251,13 @@ class _Check:
                 hint = near_miss(entry.goto, [*self.pipeline, "end"])
                 self.problems.add(f"{entry.name}: goto an unknown stage {entry.goto!r}", entry.mark, hint)
             elif self.pipeline.index(entry.goto) <= self.pipeline.index(stage.name):
-                self.problems.add(f"{entry.name}: goto backwards to {entry.goto!r}, expected a later stage", entry.mark)
+                self.problems.add(
+                    f"{entry.name}: goto backwards to {entry.goto!r}, expected a later stage", entry.mark
+                )
             elif next(s for s in self.program.stages if s.name == entry.goto).commit:
-                self.problems.add(f"{entry.name}: goto a commit stage {entry.goto!r}; it runs anyway", entry.mark)
+                self.problems.add(
+                    f"{entry.name}: goto a commit stage {entry.goto!r}; it runs anyway", entry.mark
+                )
 
     def write(self, write: Write, stage: Stage) -> None:
         if isinstance(write.key, Key):
@@ -285,7 +298,9 @@ class _Check:
                 if where in seen:
                     self.problems.add(f"{entry.name}: two updates of {update.target}", update.mark)
                 seen.add(where)
-        places = [(w.table, w.key if isinstance(w.key, Key) or stage.update else "lookup") for w in entry.writes]
+        places = [
+            (w.table, w.key if isinstance(w.key, Key) or stage.update else "lookup") for w in entry.writes
+        ]
         if len(set(places)) != len(places):
             self.problems.add(f"{entry.name}: two writes to one context", entry.mark)
 

@@ -25,7 +25,8 @@ import numpy as np
 log = logging.getLogger("oppcache")
 
 KEEP_FOLDERS = 5
-_MARKER = b"kernel"  # a module that bears kernels names the decorator
+# A module that bears kernels names the decorator, or is a policy file, which the loader compiles.
+_MARKERS = (b"kernel", b"def victim(", b"def admit(")
 
 
 def cache_root() -> Path:
@@ -47,7 +48,7 @@ def kernel_sources() -> list[Path]:
         subfolders[:] = sorted(name for name in subfolders if name != "__pycache__")
         for name in sorted(files):
             path = Path(folder) / name
-            if name.endswith(".py") and _MARKER in path.read_bytes():
+            if name.endswith(".py") and any(m in path.read_bytes() for m in _MARKERS):
                 found.append(path)
     return found
 
@@ -57,7 +58,9 @@ def source_hash(paths: list[Path] | None = None) -> str:
     digest = hashlib.sha256()
     for path in kernel_sources() if paths is None else paths:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    settings = sorted((k, v) for k, v in os.environ.items() if k.startswith("NUMBA_") and k != "NUMBA_CACHE_DIR")
+    settings = sorted(
+        (k, v) for k, v in os.environ.items() if k.startswith("NUMBA_") and k != "NUMBA_CACHE_DIR"
+    )
     digest.update(repr((numba.__version__, np.__version__, sys.version_info[:3], settings)).encode())
     return digest.hexdigest()[:16]
 
@@ -96,7 +99,14 @@ def _forget_old(root: Path, keep: Path) -> None:
             shutil.rmtree(old, ignore_errors=True)
 
 
-def kernel(function: Callable[..., Any] | None = None, *, allocates: bool = False, **options: Any) -> Any:
+def kernel(
+    function: Callable[..., Any] | None = None,
+    *,
+    signature: Any = None,
+    allocates: bool = False,
+    on_disk: bool = True,
+    **options: Any,
+) -> Any:
     """Compile a function with Numba, cached on disk as the module's docstring says.
 
     Kernels are inlined into their callers and compiled without Numba's runtime, so they cannot allocate
@@ -105,17 +115,19 @@ def kernel(function: Callable[..., Any] | None = None, *, allocates: bool = Fals
 
     Args:
         function: the function.
-        allocates: compile with the runtime, for the rare kernel that must make arrays or be no part of a loop.
+        signature: compile for this signature now, and for no other; without one, at the first call.
+        allocates: compile with the runtime, for the rare kernel that must make arrays and is no part of a loop.
+        on_disk: whether to cache.
         options: for :func:`numba.njit`.
     """
     if function is None:
-        return lambda f: kernel(f, allocates=allocates, **options)
+        return lambda f: kernel(f, signature=signature, allocates=allocates, on_disk=on_disk, **options)
     if numba.config.DISABLE_JIT:
         return function
     if not allocates:
         options = {"_nrt": False, "forceinline": True, **options}
     dispatcher = numba.njit(function, **options)
-    folder = cache_folder()
+    folder = cache_folder() if on_disk else None
     if folder is not None:
         before = numba.config.CACHE_DIR
         numba.config.CACHE_DIR = str(folder)
@@ -123,6 +135,9 @@ def kernel(function: Callable[..., Any] | None = None, *, allocates: bool = Fals
             dispatcher.enable_caching()
         finally:
             numba.config.CACHE_DIR = before
+    if signature is not None:
+        dispatcher.compile(signature)
+        dispatcher.disable_compile()
     return dispatcher
 
 

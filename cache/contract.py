@@ -1,0 +1,63 @@
+"""The signatures of policies, built in and users' alike.
+
+Every scalar is ``int64``; a policy's state is one ``int64`` array. An eviction policy defines::
+
+    state_size(capacity, keys)                          -> int: words of state; keys: distinct keys at most
+    init(state, capacity)                               -> nothing; state comes zeroed
+    hit(state, slot, now, next_use)                     -> nothing; a lookup found its context in this slot
+    victim(state, candidates, n, key, now, next_use)    -> int: the slot to empty for the incoming key
+    insert(state, slot, key, now, next_use)             -> nothing; the key now stands in this (empty) slot
+    remove(state, slot, evicted)                        -> nothing; the slot was emptied: 1 victim's choice, 0 invalidated
+
+``candidates`` is an ``int64`` array whose first ``n`` items are the slots to choose from; n = 0 means any
+occupied slot. ``key`` is a dense id below ``keys``, ``now`` virtual nanoseconds, ``next_use`` the index of the
+next request for the key among this table's requests, or −1 if there is none. A file that sets
+``NEEDS_NEXT_USE = True`` is given real values of ``next_use`` (which costs a rehearsal of the run); others
+always see −1. ``victim`` does not remove: ``remove(state, slot, 1)`` follows, then ``insert``.
+
+An admission policy defines ``state_size`` and ``init`` as above and::
+
+    admit(state, key, packets, rate, now)               -> int: 1 to admit, 0 not to
+
+with ``packets`` of this flow so far, this one included, and ``rate`` in packets/s (0 before the second
+packet). It may define ``configure(state, value)`` to take the number of ``{NAME: value}``.
+
+The functions are compiled by Numba; they may call other compiled functions but not allocate. A policy file is
+code that runs with your rights: load only files that you trust.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import types
+
+_STATE = types.Array(types.int64, 1, "C")
+_I = types.int64
+
+EVICTION_SIGNATURES: dict[str, Any] = {
+    "state_size": _I(_I, _I),
+    "init": types.void(_STATE, _I),
+    "hit": types.void(_STATE, _I, _I, _I),
+    "victim": _I(_STATE, _STATE, _I, _I, _I, _I),
+    "insert": types.void(_STATE, _I, _I, _I, _I),
+    "remove": types.void(_STATE, _I, _I),
+}
+ADMISSION_SIGNATURES: dict[str, Any] = {
+    "state_size": _I(_I, _I),
+    "init": types.void(_STATE, _I),
+    "admit": _I(_STATE, _I, _I, _I, _I),
+}
+CONFIGURE_SIGNATURE = types.void(_STATE, _I)
+
+# Parameter names, for messages; the order is what counts.
+PARAMETERS: dict[str, tuple[str, ...]] = {
+    "state_size": ("capacity", "keys"),
+    "init": ("state", "capacity"),
+    "hit": ("state", "slot", "now", "next_use"),
+    "victim": ("state", "candidates", "n", "key", "now", "next_use"),
+    "insert": ("state", "slot", "key", "now", "next_use"),
+    "remove": ("state", "slot", "evicted"),
+    "admit": ("state", "key", "packets", "rate", "now"),
+    "configure": ("state", "value"),
+}

@@ -1,0 +1,308 @@
+"""The hybrid in virtual time, for an ideal NIC with instant migration: which side runs each stage, who moves.
+
+A packet starts on the NIC. At a stateful stage it runs where the context is: on the NIC if the context is
+there, else on the CPU, to which it crosses (a punt). On the CPU, a later stage whose context the NIC owns runs
+there on the way out. A context that a packet looked up on the CPU may be promoted after the stage.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numba import types
+
+from oppcache._jit import kernel
+from oppcache.cache.contract import ADMISSION_SIGNATURES, EVICTION_SIGNATURES
+from oppcache.consistency.migrate import demote, promote
+from oppcache.fastpath.slots import Slots, free_slot, make_slots, occupant, occupy, take_slot
+from oppcache.opp import arrays as A
+from oppcache.opp.contexts import has_room, location, make_store
+from oppcache.opp.fields import W_LENGTH, W_NOW
+from oppcache.opp.lower import lower
+from oppcache.opp.machine import RESERVE
+from oppcache.opp.program import Program
+from oppcache.opp.step import begin, find_context, run_stage
+
+from .counters import COUNTS, Count
+
+# Kernels know plain integers, not enumerations.
+_PACKETS, _BYTES = int(Count.PACKETS), int(Count.BYTES)
+_LOOKED_UP, _LOOKED_UP_BYTES = int(Count.LOOKED_UP), int(Count.LOOKED_UP_BYTES)
+_HITS, _HIT_BYTES, _OFFLOADED = int(Count.HITS), int(Count.HIT_BYTES), int(Count.OFFLOADED)
+_PUNTS, _BOUNCES, _CROSSINGS = int(Count.PUNTS), int(Count.BOUNCES), int(Count.CROSSINGS)
+_PROMOTIONS, _DEMOTIONS, _EVICTIONS = int(Count.PROMOTIONS), int(Count.DEMOTIONS), int(Count.EVICTIONS)
+_COVERED, _NONE, _FAULT = int(Count.COVERED), int(Count.NONE), int(Count.FAULT)
+
+# Flags of a packet's outcome.
+LOOKED_UP = 1
+CROSSED = 2
+
+_ZERO = np.uint64(0)
+_EXISTS = np.uint64(A.CONTEXT_EXISTS)
+_NIC, _CPU = 0, 1
+
+# What the engine remembers of a record's flow; one row a record.
+FLOW_DTYPE = np.dtype(
+    [
+        ("packets", np.int64),  # since the run's start
+        ("last", np.int64),  # ns
+        ("gap", np.int64),  # moving average of the gaps between packets, ns; weight 1/8 for the newest
+        ("admitted", np.int64),  # 1 from the first admission on
+        ("measured", np.int64),  # packets since the warm-up ended
+        ("covered", np.int64),  # of these, packets behind the first admission
+    ],
+    align=True,
+)
+
+
+class Cache(NamedTuple):
+    """The NIC's slots and the policies' states; states of table t stand at [t], [t + 1] of the offsets."""
+
+    slots: Slots
+    eviction: np.ndarray  # int64 states of all tables
+    eviction_at: np.ndarray  # int64[tables + 1]
+    admission: np.ndarray
+    admission_at: np.ndarray
+    candidates: np.ndarray  # int64: scratch for victim
+    next_uses: np.ndarray  # int64 per lookup of the run, empty unless the policy needs them
+
+
+class Tally(NamedTuple):
+    """What a run counts."""
+
+    counts: np.ndarray  # int64[COUNTS]
+    lookups: np.ndarray  # int64[tables]
+    hits: np.ndarray  # int64[tables]
+    cursor: np.ndarray  # int64[1]: lookups so far
+    flows: np.ndarray  # FLOW_DTYPE, all tables
+    flow_at: np.ndarray  # int64[tables]: first row of each table's records
+
+
+class Outcomes(NamedTuple):
+    """Per packet of a chunk."""
+
+    verdict: np.ndarray  # uint8
+    port: np.ndarray  # uint32
+    flags: np.ndarray  # uint8: LOOKED_UP | CROSSED
+
+
+@kernel
+def _meet(tally, table, record, now):
+    """Note a packet of a flow; return the flow's row."""
+    row = tally.flow_at[table] + record
+    packets = tally.flows["packets"][row]
+    if packets > 0:
+        gap = now - tally.flows["last"][row]
+        old = tally.flows["gap"][row]
+        tally.flows["gap"][row] = gap if packets == 1 else old + (gap - old) // 8
+    tally.flows["packets"][row] = packets + 1
+    tally.flows["last"][row] = now
+    tally.flows["measured"][row] += 1
+    if tally.flows["admitted"][row] == 1:
+        tally.flows["covered"][row] += 1
+        if table == 0:
+            tally.counts[_COVERED] += 1
+    return row
+
+
+@kernel
+def _rate(tally, row):
+    """Packets/s of a flow, 0 before its second packet."""
+    if tally.flows["packets"][row] < 2:
+        return np.int64(0)
+    return np.int64(1_000_000_000) // max(tally.flows["gap"][row], np.int64(1))
+
+
+@kernel
+def _admit(
+    program, store, cache, tally, table, record, row, now, next_use, victim, insert, remove, admit, poison
+):
+    """Ask the policies about a context on the CPU and promote it if they agree; return whether all is sound."""
+    capacity = cache.slots.tables["capacity"][table]
+    if capacity == 0:
+        return True
+    state = cache.admission[cache.admission_at[table] : cache.admission_at[table + 1]]
+    if admit(state, record, tally.flows["packets"][row], _rate(tally, row), now) == 0:
+        return True
+    tally.flows["admitted"][row] = 1
+    state = cache.eviction[cache.eviction_at[table] : cache.eviction_at[table + 1]]
+    slot = take_slot(cache.slots, table)
+    if slot < 0:
+        slot = victim(state, cache.candidates, np.int64(0), record, now, next_use)
+        loser = occupant(cache.slots, table, slot)
+        if loser < 0:
+            tally.counts[_FAULT] = slot + 1 if slot >= 0 else slot
+            return False
+        demote(program, store, table, loser, poison)
+        remove(state, slot, np.int64(1))
+        tally.counts[_DEMOTIONS] += 1
+        tally.counts[_EVICTIONS] += 1
+    promote(program, store, table, record, slot, poison)
+    occupy(cache.slots, table, slot, record)
+    insert(state, slot, record, now, next_use)
+    tally.counts[_PROMOTIONS] += 1
+    return True
+
+
+@kernel
+def _release(program, store, cache, table, record, remove, poison):
+    """Empty the slot of a context that ceased to exist."""
+    slot = demote(program, store, table, record, poison)
+    free_slot(cache.slots, table, slot)
+    remove(cache.eviction[cache.eviction_at[table] : cache.eviction_at[table + 1]], slot, np.int64(0))
+
+
+@kernel
+def _release_gone(program, store, cache, scratch, remove, poison):
+    for i in range(np.int64(scratch[A.S_GONE])):
+        table = np.int64(scratch[A.S_GONE_LIST + 2 * i])
+        record = np.int64(scratch[A.S_GONE_LIST + 2 * i + 1])
+        at = store.tables["base"][table] + record * program.tables["stride"][table]
+        if store.memory[at + A.C_PLACE] != _ZERO:
+            base = location(program, store, table, record)
+            if store.memory[base + A.C_STATE] & _EXISTS == _ZERO:
+                _release(program, store, cache, table, record, remove, poison)
+    scratch[A.S_GONE] = _ZERO
+
+
+@kernel
+def _lookup(program, store, cache, tally, table, record, now, side, hit):
+    """Account for one lookup; return (side that runs the stage, flow row, next use, was on the NIC)."""
+    row = _meet(tally, table, record, now)
+    cursor = tally.cursor[0]
+    tally.cursor[0] = cursor + 1
+    next_use = np.int64(-1)
+    if cache.next_uses.shape[0] > 0:
+        next_use = cache.next_uses[cursor]
+    tally.lookups[table] += 1
+    at = store.tables["base"][table] + record * program.tables["stride"][table]
+    place = np.int64(store.memory[at + A.C_PLACE])
+    if place > 0:
+        tally.hits[table] += 1
+        hit(cache.eviction[cache.eviction_at[table] : cache.eviction_at[table + 1]], place - 1, now, next_use)
+        if side == _CPU:
+            tally.counts[_BOUNCES] += 1
+            tally.counts[_CROSSINGS] += 1
+        return _NIC, row, next_use, True
+    if side == _NIC:
+        tally.counts[_PUNTS] += 1
+        tally.counts[_CROSSINGS] += 1
+    return _CPU, row, next_use, False
+
+
+@kernel
+def _close(tally, scratch, length, side, flags):
+    """Account for a packet that has gone through all its stages."""
+    verdict = np.int64(scratch[A.S_VERDICT])
+    if side == _CPU and verdict != A.VERDICT_DROP:
+        tally.counts[_CROSSINGS] += 1  # it leaves through the NIC
+    tally.counts[_PACKETS] += 1
+    tally.counts[_BYTES] += length
+    tally.counts[_NONE + verdict] += 1
+    crossed = flags & CROSSED
+    if crossed == 0:
+        tally.counts[_OFFLOADED] += 1
+    if flags & LOOKED_UP:
+        tally.counts[_LOOKED_UP] += 1
+        tally.counts[_LOOKED_UP_BYTES] += length
+        if crossed == 0:
+            tally.counts[_HITS] += 1
+            tally.counts[_HIT_BYTES] += length
+
+
+def run_packets(
+    program, store, variables, cache, tally, vectors, start, stop, seed, outcomes, scratch, poison, hit, victim, insert, remove, admit
+):  # fmt: skip
+    """Take packets ``start`` to ``stop`` through both paths.
+
+    Returns:
+        the packet to go on with: ``stop`` when done; earlier if the store must grow first, or if
+        ``Count.FAULT`` is set because a policy chose an impossible slot.
+    """
+    stages = program.stages.shape[0]
+    for i in range(start, stop):
+        if not has_room(store, RESERVE):
+            return i
+        vector = vectors[i]
+        now = np.int64(vector[W_NOW])
+        begin(scratch, vector, seed)
+        side, flags, stage = _NIC, 0, np.int64(0)
+        while stage < stages:
+            record = find_context(program, store, stage, vector, scratch)
+            if record < 0:
+                stage = run_stage(program, store, variables, stage, record, vector, scratch)
+                continue
+            table = program.stages["table"][stage]
+            flags |= LOOKED_UP
+            side, row, next_use, was_on_nic = _lookup(
+                program, store, cache, tally, table, record, now, side, hit
+            )
+            if side == _CPU:
+                flags |= CROSSED
+            stage = run_stage(program, store, variables, stage, record, vector, scratch)
+            if scratch[A.S_GONE] != _ZERO:
+                _release_gone(program, store, cache, scratch, remove, poison)
+            base = location(program, store, table, record)
+            exists = store.memory[base + A.C_STATE] & _EXISTS != _ZERO
+            at = store.tables["base"][table] + record * program.tables["stride"][table]
+            on_nic = store.memory[at + A.C_PLACE] != _ZERO
+            if on_nic and not exists:
+                _release(program, store, cache, table, record, remove, poison)
+            elif exists and not on_nic and not was_on_nic:
+                if not _admit(
+                    program, store, cache, tally, table, record, row, now, next_use, victim, insert, remove, admit, poison
+                ):  # fmt: skip
+                    return i
+        outcomes.verdict[i] = np.uint8(scratch[A.S_VERDICT])
+        outcomes.port[i] = np.uint32(scratch[A.S_PORT])
+        outcomes.flags[i] = np.uint8(flags)
+        _close(tally, scratch, np.int64(vector[W_LENGTH]), side, flags)
+    return stop
+
+
+def make_outcomes(packets: int) -> Outcomes:
+    """Room for the outcomes of a chunk."""
+    return Outcomes(np.zeros(packets, np.uint8), np.zeros(packets, np.uint32), np.zeros(packets, np.uint8))
+
+
+def make_tally(tables: int) -> Tally:
+    """Counters at zero, without rows for flows yet."""
+    zeros = np.zeros(tables, np.int64)
+    return Tally(
+        np.zeros(COUNTS, np.int64),
+        zeros.copy(),
+        zeros.copy(),
+        np.zeros(1, np.int64),
+        np.zeros(0, FLOW_DTYPE),
+        zeros.copy(),
+    )
+
+
+@cache
+def engine() -> Any:
+    """The compiled :func:`run_packets`: one signature, whatever the program, the policies and the traffic."""
+    if numba.config.DISABLE_JIT:
+        return run_packets
+    lowered = lower(Program("none"))
+    empty = np.zeros(0, np.int64)
+    example = (
+        lowered.arrays,
+        make_store(lowered.arrays),
+        lowered.arrays.globals,
+        Cache(make_slots(0, 0), empty, empty, empty, empty, empty, empty),
+        make_tally(0),
+        np.zeros((0, 1), np.uint64),
+        0,
+        0,
+        np.uint64(0),
+        make_outcomes(0),
+        np.zeros(A.S_WORDS, np.uint64),
+        False,
+    )
+    policies = [EVICTION_SIGNATURES[name] for name in ("hit", "victim", "insert", "remove")]
+    policies.append(ADMISSION_SIGNATURES["admit"])
+    arguments = [numba.typeof(value) for value in example] + [types.FunctionType(p) for p in policies]
+    return kernel(run_packets, signature=types.int64(*arguments))

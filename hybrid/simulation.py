@@ -1,0 +1,231 @@
+"""Simulating one run: the driver around the engine's kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from oppcache.cache import Admission, Eviction, load_admission, load_policy
+from oppcache.cache.loading import make_state
+from oppcache.consistency import protocol_names
+from oppcache.fastpath import load_profile
+from oppcache.fastpath.slots import make_slots
+from oppcache.opp import arrays as A
+from oppcache.opp.contexts import grow, has_room, make_store
+from oppcache.opp.errors import InputError, OppCacheError, near_miss
+from oppcache.opp.fields import W_NOW, Layout
+from oppcache.opp.lower import Lowered, lower
+from oppcache.opp.machine import RESERVE
+from oppcache.opp.snapshot import snapshot
+
+from .counters import COUNTS, Count, Metric, metrics_of
+from .engine import FLOW_DTYPE, Cache, Tally, engine, make_outcomes, make_tally
+from .flows import FlowCounter
+from .rehearsal import Rehearsal, rehearse
+from .series import HitSeries
+from .setup import Observer, Outcome, Setup
+
+Progress = Callable[[int], None]
+
+
+class PolicyFault(OppCacheError):
+    """A policy broke its contract in the middle of a run."""
+
+
+def simulate(setup: Setup, progress: Progress | None = None, observe: Observer | None = None) -> Outcome:
+    """Run an experiment's one configuration from its first packet to its last.
+
+    Args:
+        setup: what to run.
+        progress: called with the number of packets done, after every chunk.
+        observe: called after every chunk with its header vectors (as the program left them) and outcomes.
+
+    Raises:
+        InputError: an unknown policy, profile or protocol, or an input that cannot be read.
+        PolicyFault: a user's policy chose a slot that does not exist or is empty.
+    """
+    _check(setup)
+    return _Run(setup).run(progress, observe)
+
+
+def _check(setup: Setup) -> None:
+    load_profile(setup.profile)
+    if setup.protocol not in protocol_names():
+        known = ", ".join(protocol_names())
+        hint = near_miss(setup.protocol, protocol_names())
+        raise InputError(
+            f"protocol {setup.protocol!r} is not available in this version; available: {known} {hint}".strip()
+        )
+    if setup.contexts < 0:
+        raise InputError(f"contexts: got {setup.contexts}, expected 0 or more")
+    if not 0 <= setup.warmup < 1:
+        raise InputError(f"warmup: got {setup.warmup}, expected a share from 0 up to 1")
+
+
+def count_packets(setup: Setup) -> int:
+    """Packets that the source will deliver; takes a pass over it."""
+    return sum(len(chunk) for chunk in setup.source.chunks(Layout()))
+
+
+class _Run:
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.lowered: Lowered = lower(setup.program)
+        self.eviction: Eviction = load_policy(setup.eviction)
+        self.admission: Admission = load_admission(setup.admission)
+        program = self.lowered.arrays
+        self.store = make_store(program, setup.contexts, capacity=4 * RESERVE)
+        self.variables = program.globals.copy()
+        self.scratch = np.zeros(A.S_WORDS, np.uint64)
+        self.tally = make_tally(len(program.tables))
+        self._place_flows()
+        self.cache = self._make_cache()
+        self.engine = engine()
+        self.flows = FlowCounter()
+        self.series = HitSeries()
+        self.first_now = self.last_now = -1
+
+    def _make_cache(self) -> Cache:
+        tables = len(self.lowered.arrays.tables)
+        rehearsal = self._rehearse()
+        states: dict[str, list[np.ndarray]] = {"eviction": [], "admission": []}
+        for table in range(tables):
+            keys = int(rehearsal.keys[table])
+            for kind, policy in (("eviction", self.eviction), ("admission", self.admission)):
+                states[kind].append(make_state(policy, self.setup.contexts, keys))
+        flat = {kind: _flatten(parts) for kind, parts in states.items()}
+        return Cache(
+            make_slots(tables, self.setup.contexts),
+            *flat["eviction"],
+            *flat["admission"],
+            np.zeros(1, np.int64),
+            rehearsal.next_uses,
+        )
+
+    def _rehearse(self) -> Rehearsal:
+        """Learn lookups beforehand where a policy asks for it; else nothing."""
+        if self.eviction.needs_next_use or self.eviction.needs_keys or self.admission.needs_keys:
+            chunks = (chunk.vectors for chunk in self.setup.source.chunks(self.lowered.layout))
+            return rehearse(self.lowered, chunks, self.setup.seed, next_uses=self.eviction.needs_next_use)
+        return Rehearsal(np.zeros(0, np.int64), np.zeros(len(self.lowered.arrays.tables), np.int64))
+
+    def run(self, progress: Progress | None, observe: Observer | None) -> Outcome:
+        skip = int(self.setup.warmup * count_packets(self.setup)) if self.setup.warmup else 0
+        done = 0
+        for vectors in self._chunks():
+            outcomes = make_outcomes(len(vectors))
+            # The chunk in which the warm-up ends is cut there.
+            cut = min(max(skip - done, 0), len(vectors))
+            for start, stop in ((0, cut), (cut, len(vectors))):
+                if start == stop:
+                    continue
+                if done + start == skip and skip:
+                    self._begin_measuring()
+                self._take(vectors, start, stop, outcomes)
+            if cut < len(vectors):
+                self.flows.add(vectors[cut:])
+                self._note_time(vectors[cut:])
+                self.series.add(vectors[cut:, W_NOW], outcomes.flags[cut:])
+            done += len(vectors)
+            if observe is not None:
+                observe(vectors, outcomes)
+            if progress is not None:
+                progress(done)
+        return self._outcome()
+
+    def _chunks(self) -> Iterator[np.ndarray]:
+        for chunk in self.setup.source.chunks(self.lowered.layout):
+            if len(chunk):
+                yield chunk.vectors
+
+    def _take(self, vectors: np.ndarray, start: int, stop: int, outcomes: object) -> None:
+        """Run part of a chunk, growing the store whenever it is short."""
+        with np.errstate(over="ignore"):
+            while start < stop:
+                start = int(
+                    self.engine(
+                        self.lowered.arrays,
+                        self.store,
+                        self.variables,
+                        self.cache,
+                        self.tally,
+                        vectors,
+                        start,
+                        stop,
+                        np.uint64(self.setup.seed),
+                        outcomes,
+                        self.scratch,
+                        self.setup.poison,
+                        self.eviction.hit,
+                        self.eviction.victim,
+                        self.eviction.insert,
+                        self.eviction.remove,
+                        self.admission.admit,
+                    )
+                )
+                if self.tally.counts[Count.FAULT]:
+                    raise PolicyFault(
+                        f"eviction policy {self.eviction.name}: victim chose an empty or impossible slot"
+                    )
+                if start < stop and not has_room(self.store, RESERVE):
+                    self.store = grow(self.lowered.arrays, self.store, RESERVE)
+                    self._place_flows()
+
+    def _place_flows(self) -> None:
+        """Give every record of the (grown) store a row for its flow."""
+        capacity = self.store.tables["capacity"]
+        first = np.concatenate([[0], np.cumsum(capacity)]).astype(np.int64)
+        flows = np.zeros(int(first[-1]), FLOW_DTYPE)
+        for table, used in enumerate(self.store.tables["used"]):
+            if len(self.tally.flows):
+                old = int(self.tally.flow_at[table])
+                flows[first[table] : first[table] + used] = self.tally.flows[old : old + used]
+        self.tally = Tally(*self.tally[:4], flows, first[:-1].copy())
+
+    def _begin_measuring(self) -> None:
+        """The warm-up is over: forget what was counted, keep what is cached."""
+        self.tally.counts[:] = np.zeros(COUNTS, np.int64)
+        for array in (self.tally.lookups, self.tally.hits):
+            array[:] = 0
+        self.tally.flows["measured"] = 0
+        self.tally.flows["covered"] = 0
+
+    def _note_time(self, vectors: np.ndarray) -> None:
+        if self.first_now < 0:
+            self.first_now = int(vectors[0, W_NOW])
+        self.last_now = int(vectors[-1, W_NOW])
+
+    def _outcome(self) -> Outcome:
+        metrics: dict[str, Metric] = metrics_of(
+            self.tally.counts,
+            self.tally.lookups,
+            self.tally.hits,
+            self.lowered.table_names,
+            len(self.flows),
+            self._inserted(),
+        )
+        metrics["sim_seconds"] = (self.last_now - self.first_now) / 1e9
+        names = [f"{g.name}.{v.name}" for g in self.setup.program.globals for v in g.variables]
+        return Outcome(
+            metrics=metrics,
+            series={"hit_rate": self.series.columns()},
+            counts=self.setup.source.counts(),
+            contexts=lambda: snapshot(self.lowered, self.store),
+            globals=dict(zip(names, map(int, self.variables), strict=True)),
+        )
+
+    def _inserted(self) -> float | None:
+        """Share of the first table's flows that had a packet behind their admission."""
+        if not len(self.tally.flow_at):
+            return None
+        used = int(self.store.tables["used"][0])
+        flows = self.tally.flows[:used]
+        seen = int((flows["measured"] > 0).sum())
+        return int((flows["covered"] > 0).sum()) / seen if seen else None
+
+
+def _flatten(parts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Concatenate states; returns them and where each begins (and the last ends)."""
+    at = np.cumsum([0] + [len(p) for p in parts]).astype(np.int64)
+    return np.concatenate([*parts, np.zeros(0, np.int64)]).astype(np.int64), at

@@ -1,0 +1,33 @@
+"""Filling the kernel cache before a sweep's workers start, so that they load instead of compile."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from oppcache._jit import is_cached
+from oppcache.cache import admission_names, eviction_names, load_admission, load_policy
+from oppcache.opp import load_program
+from oppcache.opp.lower import lower
+
+from .engine import engine
+from .flows import FlowCounter
+from .rehearsal import rehearse
+
+log = logging.getLogger("oppcache")
+
+
+def warm_up() -> None:
+    """Compile the engine, the built-in policies, the rehearsal and the counters, or load them from the cache."""
+    if not is_cached():
+        log.info("compiling kernels… (once; later runs load them)")
+    engine()
+    for name in eviction_names():
+        load_policy(name)
+    for name in admission_names():
+        load_admission({name: 1} if name == "packet" else name)
+    lowered = lower(load_program("nf:stateful-firewall"))
+    empty = np.zeros((0, lowered.layout.words), np.uint64)
+    rehearse(lowered, [empty], 0, next_uses=True)
+    FlowCounter().add(empty)
