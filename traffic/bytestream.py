@@ -38,7 +38,7 @@ class ByteStream:
                 raise InputError(
                     f"is {what}, expected a capture file (pcap, pcapng, or gzip of either)", self._mark()
                 )
-            self._file = open(path, "rb", buffering=0)
+            self._file = open(path, "rb", buffering=0)  # noqa: SIM115
         except OSError as error:
             raise self._unreadable(error) from None
         self._pending = self._read()

@@ -1,0 +1,1 @@
+"""Workload models of the generator, one file each; see :mod:`oppcache.traffic.models` for what a file has."""
