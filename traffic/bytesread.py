@@ -4,6 +4,9 @@ Positions are ``uint64``: Numba then emits no wrap-around of negative indices, a
 one number into one load with a byte swap.
 """
 
+# Kernels are untyped: their argument types are in their docstrings.
+# mypy: disable-error-code="no-untyped-def"
+
 from __future__ import annotations
 
 import numpy as np
@@ -14,13 +17,13 @@ U = np.uint64
 
 
 @kernel
-def be16(data, at):  # type: ignore[no-untyped-def]
+def be16(data, at):
     """Big-endian 16-bit number at ``at`` as uint64."""
     return (U(data[at]) << U(8)) | U(data[at + U(1)])
 
 
 @kernel
-def be32(data, at):  # type: ignore[no-untyped-def]
+def be32(data, at):
     """Big-endian 32-bit number at ``at`` as uint64."""
     return (
         (U(data[at]) << U(24))
@@ -31,7 +34,7 @@ def be32(data, at):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def be64(data, at):  # type: ignore[no-untyped-def]
+def be64(data, at):
     """Big-endian 64-bit number at ``at`` as uint64."""
     return (
         (U(data[at]) << U(56))
@@ -46,7 +49,7 @@ def be64(data, at):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def le32(data, at):  # type: ignore[no-untyped-def]
+def le32(data, at):
     """Little-endian 32-bit number at ``at`` as uint64."""
     return (
         U(data[at])
@@ -57,7 +60,7 @@ def le32(data, at):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def bits_at(data, base, offset, bits):  # type: ignore[no-untyped-def]
+def bits_at(data, base, offset, bits):
     """``bits`` (at most 64) bits that start ``offset`` bits behind byte ``base``, as uint64."""
     first = base + (offset >> U(3))
     last = base + ((offset + bits - U(1)) >> U(3))
@@ -71,7 +74,7 @@ def bits_at(data, base, offset, bits):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def ones_sum(data, start, end, total):  # type: ignore[no-untyped-def]
+def ones_sum(data, start, end, total):
     """Add the bytes from ``start`` to ``end`` to a running one's-complement sum, not yet folded."""
     at = start
     while at + U(1) < end:
@@ -83,7 +86,7 @@ def ones_sum(data, start, end, total):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def fold(total):  # type: ignore[no-untyped-def]
+def fold(total):
     """Fold a running sum to 16 bits; a packet whose checksum is right sums up to 0xffff."""
     while total > U(0xFFFF):
         total = (total & U(0xFFFF)) + (total >> U(16))

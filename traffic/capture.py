@@ -88,7 +88,7 @@ class Capture:
             raise InputError(f"ends after {done} bytes, within the file header, {_EXPECTED}", mark)
         if magic in PCAP_MAGICS:
             return PcapWalker(bytes(head)), b""
-        if magic == PCAPNG_MAGIC and head[8:12] in (b"\x4d\x3c\x2b\x1a", b"\x1a\x2b\x3c\x4d"):
+        if magic == PCAPNG_MAGIC and bytes(head[8:12]) in (b"\x4d\x3c\x2b\x1a", b"\x1a\x2b\x3c\x4d"):
             return PcapngWalker(), bytes(head[:done])
         what = "gzip of something that begins with" if stream.compressed else "begins with"
         raise InputError(f"{what} {magic!r}, {_EXPECTED}", mark)

@@ -1,5 +1,8 @@
 """Kernels that turn flows into header vectors: which flow sends next, and its packet's row."""
 
+# Kernels are untyped: their argument types are in their docstrings.
+# mypy: disable-error-code="no-untyped-def"
+
 from __future__ import annotations
 
 import numpy as np
@@ -75,7 +78,7 @@ _OTHER_WANTS = WANT_FLOW | WANT_TCP_OPTIONS
 
 
 @kernel
-def _row(out, row, number, now, src, dst, sport, dport, proto, flags, payload, inside):  # type: ignore[no-untyped-def]
+def _row(out, row, number, now, src, dst, sport, dport, proto, flags, payload, inside):
     """Write the core words of an IPv4 packet, zeros behind them; return the bytes of layer 4."""
     tcp = proto == U(6)
     header = U(8)
@@ -104,7 +107,7 @@ def _row(out, row, number, now, src, dst, sport, dport, proto, flags, payload, i
 
 
 @kernel
-def _extras(out, row, size, seq, ack, ident, ttl, inside, extras, want, frame, scratch):  # type: ignore[no-untyped-def]
+def _extras(out, row, size, seq, ack, ident, ttl, inside, extras, want, frame, scratch):
     """Fill the words beyond the core as the parser would, from the packet's headers rendered into ``frame``."""
     src, dst = out[row, W_IP_SRC + 1] & U(0xFFFFFFFF), out[row, W_IP_DST + 1] & U(0xFFFFFFFF)
     sport, dport = out[row, W_L4_SPORT], out[row, W_L4_DPORT]
@@ -134,7 +137,7 @@ def _extras(out, row, size, seq, ack, ident, ttl, inside, extras, want, frame, s
 @kernel
 def _send(
     out, row, number, now, flows, slot, numbers, tcp_sizes, udp_sizes, state, extras, want, frame, scratch
-):  # type: ignore[no-untyped-def]
+):
     """Write the next packet of an open flow; return whether it was the connection's last."""
     proto = U(flows["proto"][slot])
     flags, seq, ack = 0, U(0), U(0)
@@ -158,7 +161,7 @@ def _send(
 
 
 @kernel
-def _flood(out, row, now, key, knobs, cursors, state, extras, want, frame, scratch):  # type: ignore[no-untyped-def]
+def _flood(out, row, now, key, knobs, cursors, state, extras, want, frame, scratch):
     """Write a SYN from the next spoofed source to one of the victims."""
     number = U(cursors[X_FLOOD])
     cursors[X_FLOOD] += 1
@@ -173,7 +176,7 @@ def _flood(out, row, now, key, knobs, cursors, state, extras, want, frame, scrat
 
 
 @kernel
-def generate(  # type: ignore[no-untyped-def]
+def generate(
     out, count, flows, key, numbers, knobs, tcp_sizes, udp_sizes, cumulative, guide, pool,
     heap_times, heap_slots, gaps, free, cursors, times, state, extras, want, frame, scratch,
 ):  # fmt: skip
@@ -234,7 +237,7 @@ def generate(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _reschedule(now, slot, last, from_heap, heap_times, heap_slots, gaps, free, cursors, state):  # type: ignore[no-untyped-def]
+def _reschedule(now, slot, last, from_heap, heap_times, heap_slots, gaps, free, cursors, state):
     """After a flow's packet: put its next one into the heap, or free its slot."""
     if last:
         free[cursors[X_FREE]] = np.int32(slot)
@@ -258,7 +261,7 @@ def _reschedule(now, slot, last, from_heap, heap_times, heap_slots, gaps, free, 
 
 
 @kernel
-def name_flows(flows, key, numbers, knobs):  # type: ignore[no-untyped-def]
+def name_flows(flows, key, numbers, knobs):
     """Name every flow of a population, by its rank."""
     for slot in range(flows.shape[0]):
         name_flow(flows, slot, slot, key, numbers, knobs)

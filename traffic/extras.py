@@ -1,5 +1,8 @@
 """Words beyond the core: fields at fixed places in a header, and fields that are derived."""
 
+# Kernels are untyped: their argument types are in their docstrings.
+# mypy: disable-error-code="no-untyped-def"
+
 from __future__ import annotations
 
 from oppcache._jit import kernel
@@ -60,7 +63,7 @@ def derived_wanted(layout: Layout) -> int:
 
 
 @kernel
-def _is_query(kind, ipv4):  # type: ignore[no-untyped-def]
+def _is_query(kind, ipv4):
     """Whether an ICMP type is a query or its answer, which carry an identifier."""
     if ipv4:
         return kind == U(8) or kind == U(0) or (kind >= U(13) and kind <= U(18))
@@ -68,7 +71,7 @@ def _is_query(kind, ipv4):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _flow(data, out, row, scratch):  # type: ignore[no-untyped-def]
+def _flow(data, out, row, scratch):
     """The connection tuple of a packet by its kind, as (source, destination, protocol, ports) in seven words.
 
     An ICMP error stands for the packet that it quotes, reversed; an ICMP query has its identifier in place of
@@ -106,7 +109,7 @@ def _flow(data, out, row, scratch):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _tcp_options(data, out, row, scratch):  # type: ignore[no-untyped-def]
+def _tcp_options(data, out, row, scratch):
     """Return (MSS, window scale, SACK permitted, TSval, TSecr) of a TCP header, 0 for what it lacks."""
     mss = wscale = sack = tsval = tsecr = U(0)
     if out[row, W_HEADERS] & _H_TCP == U(0):
@@ -139,7 +142,7 @@ def _tcp_options(data, out, row, scratch):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _payload_length(data, out, row, scratch):  # type: ignore[no-untyped-def]
+def _payload_length(data, out, row, scratch):
     """Bytes behind the layer-4 header by the IP length, captured or not; all of layer 4 where it has no header."""
     headers, length = out[row, W_HEADERS], scratch[S_L4_LENGTH]
     size = U(0)
@@ -155,7 +158,7 @@ def _payload_length(data, out, row, scratch):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def fill_extras(data, extras, want, out, row, scratch):  # type: ignore[no-untyped-def]
+def fill_extras(data, extras, want, out, row, scratch):
     """Fill the words beyond the core of one row, which are 0 so far, and the checksum bits of its status."""
     headers = out[row, W_HEADERS]
     is_ip = headers & _H_IP != U(0)

@@ -7,6 +7,9 @@ acknowledge new data, and no side sends beyond its peer's window. A UDP flow alt
 or goes one way.
 """
 
+# Kernels are untyped: their argument types are in their docstrings.
+# mypy: disable-error-code="no-untyped-def"
+
 from __future__ import annotations
 
 import math
@@ -62,31 +65,31 @@ _ODD = U(0x9E3779B1)
 
 
 @kernel
-def inside_address(index, key):  # type: ignore[no-untyped-def]
+def inside_address(index, key):
     """Host ``index`` of 10.0.0.0/8; distinct for distinct indices below 2^24."""
     return U(0x0A000000) | ((index * _ODD + key) & U(0xFFFFFF))
 
 
 @kernel
-def server_address(index, key):  # type: ignore[no-untyped-def]
+def server_address(index, key):
     """Server ``index`` of 128.0.0.0/3's lower part, 128 to 159; distinct below 2^29."""
     return U(0x80000000) | ((index * _ODD + key) & U(0x1FFFFFFF))
 
 
 @kernel
-def outside_client_address(index, key):  # type: ignore[no-untyped-def]
+def outside_client_address(index, key):
     """Outside initiator ``index`` of 160.0.0.0/5; distinct below 2^27."""
     return U(0xA0000000) | ((index * _ODD + key) & U(0x7FFFFFF))
 
 
 @kernel
-def spoofed_address(index, key):  # type: ignore[no-untyped-def]
+def spoofed_address(index, key):
     """Spoofed source ``index`` of 64.0.0.0/3; distinct below 2^29."""
     return U(0x40000000) | ((index * _ODD + key) & U(0x1FFFFFFF))
 
 
 @kernel
-def name_flow(flows, slot, ident, key, numbers, knobs):  # type: ignore[no-untyped-def]
+def name_flow(flows, slot, ident, key, numbers, knobs):
     """Give ``flows[slot]`` the addresses, ports, protocol and style of flow ``ident``, a hash of it and ``key``.
 
     No two flows share a 5-tuple, in either direction, up to ``clients * PORTS`` of them.
@@ -119,7 +122,7 @@ def name_flow(flows, slot, ident, key, numbers, knobs):  # type: ignore[no-untyp
 
 
 @kernel
-def open_connection(flows, slot, length, numbers, knobs, state):  # type: ignore[no-untyped-def]
+def open_connection(flows, slot, length, numbers, knobs, state):
     """Begin a connection of ``length`` packets on a named flow."""
     if knobs[K_NEW_PORTS] and flows["round"][slot] > np.uint32(0):
         turn = U(flows["iport"][slot]) - U(FIRST_PORT) + U(knobs[K_PORTS_EACH])
@@ -140,7 +143,7 @@ def open_connection(flows, slot, length, numbers, knobs, state):  # type: ignore
 
 
 @kernel
-def draw_size(sizes, state):  # type: ignore[no-untyped-def]
+def draw_size(sizes, state):
     """Draw from a size table: float64[n, 2] of (cumulative share, bytes)."""
     u = next_unit(state)
     row = 0
@@ -150,7 +153,7 @@ def draw_size(sizes, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _control(length, sent, style):  # type: ignore[no-untyped-def]
+def _control(length, sent, style):
     """The (flags, side) of a connection's packet ``sent`` where they are fixed, else (0, 0).
 
     Side 0 is the initiator.
@@ -182,7 +185,7 @@ def _control(length, sent, style):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def tcp_packet(flows, slot, numbers, sizes, state):  # type: ignore[no-untyped-def]
+def tcp_packet(flows, slot, numbers, sizes, state):
     """Advance a TCP connection by a packet; return (side, flags, payload bytes, seq, ack), seq and ack uint64."""
     length, sent = int(flows["length"][slot]), int(flows["sent"][slot])
     flags, side = _control(length, sent, int(flows["style"][slot]))
@@ -226,7 +229,7 @@ def tcp_packet(flows, slot, numbers, sizes, state):  # type: ignore[no-untyped-d
 
 
 @kernel
-def udp_packet(flows, slot, sizes, state):  # type: ignore[no-untyped-def]
+def udp_packet(flows, slot, sizes, state):
     """Advance a UDP flow by a packet; return (side, payload bytes)."""
     side = int(flows["sent"][slot] & np.uint32(1))
     if flows["style"][slot] & np.uint8(STYLE_ONE_WAY):
@@ -235,7 +238,7 @@ def udp_packet(flows, slot, sizes, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def draw_rank(cumulative, guide, u):  # type: ignore[no-untyped-def]
+def draw_rank(cumulative, guide, u):
     """The first index whose cumulative share exceeds ``u``: inverse-CDF sampling with a guide table.
 
     ``guide``: int64[g + 1], where to begin for u in the j-th of g equal parts.
@@ -252,7 +255,7 @@ def draw_rank(cumulative, guide, u):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def sift_down(times, slots, size):  # type: ignore[no-untyped-def]
+def sift_down(times, slots, size):
     """Restore a binary heap of (time, slot) whose root has changed; equal times go by slot."""
     time, slot = times[0], slots[0]
     at = 0
@@ -273,7 +276,7 @@ def sift_down(times, slots, size):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def push(times, slots, size, time, slot):  # type: ignore[no-untyped-def]
+def push(times, slots, size, time, slot):
     """Add (time, slot) to a heap of ``size`` entries."""
     at = size
     while at > 0:
@@ -286,6 +289,6 @@ def push(times, slots, size, time, slot):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def draw_gap(length, numbers, state):  # type: ignore[no-untyped-def]
+def draw_gap(length, numbers, state):
     """Mean gap of a new flow's packets, ns: a lognormal duration (sigma 1) over its packets."""
     return numbers[N_DURATION] * math.exp(next_normal(state) - 0.5) / max(length - 1, 1)

@@ -1,5 +1,8 @@
 """Frames out of header vectors: real bytes with right checksums, for packets that have none, and pcap files."""
 
+# Kernels are untyped: their argument types are in their docstrings.
+# mypy: disable-error-code="no-untyped-def"
+
 from __future__ import annotations
 
 import struct
@@ -38,14 +41,14 @@ _TCP_FLAGS = U(0x1FF)
 
 
 @kernel
-def put(data, at, value, size):  # type: ignore[no-untyped-def]
+def put(data, at, value, size):
     """Write ``value`` as ``size`` big-endian bytes."""
     for i in range(size):
         data[at + U(i)] = np.uint8((value >> U(8 * (size - 1 - i))) & U(0xFF))
 
 
 @kernel
-def put_ethernet(data, at, dst, src):  # type: ignore[no-untyped-def]
+def put_ethernet(data, at, dst, src):
     """Write an Ethernet header of an IPv4 packet at ``at``."""
     put(data, at, dst, 6)
     put(data, at + U(6), src, 6)
@@ -53,7 +56,7 @@ def put_ethernet(data, at, dst, src):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def put_ipv4(data, at, src, dst, proto, length, tos, ident, ttl):  # type: ignore[no-untyped-def]
+def put_ipv4(data, at, src, dst, proto, length, tos, ident, ttl):
     """Write an IPv4 header without options at ``at``; ``length`` is the total length. DF is set."""
     put(data, at, U(0x4500) | tos, 2)
     put(data, at + U(2), length, 2)
@@ -67,7 +70,7 @@ def put_ipv4(data, at, src, dst, proto, length, tos, ident, ttl):  # type: ignor
 
 
 @kernel
-def put_tcp(data, at, size, sport, dport, seq, ack, flags, window, mss, pseudo):  # type: ignore[no-untyped-def]
+def put_tcp(data, at, size, sport, dport, seq, ack, flags, window, mss, pseudo):
     """Write a TCP header, with an MSS option if ``mss`` is not 0; ``size`` bytes of layer 4, payload zeros."""
     words = U(6) if mss != U(0) else U(5)
     put(data, at, sport, 2)
@@ -84,7 +87,7 @@ def put_tcp(data, at, size, sport, dport, seq, ack, flags, window, mss, pseudo):
 
 
 @kernel
-def put_udp(data, at, size, sport, dport, pseudo):  # type: ignore[no-untyped-def]
+def put_udp(data, at, size, sport, dport, pseudo):
     """Write a UDP header of a datagram of ``size`` bytes whose payload is zeros."""
     put(data, at, sport, 2)
     put(data, at + U(2), dport, 2)
@@ -95,18 +98,18 @@ def put_udp(data, at, size, sport, dport, pseudo):  # type: ignore[no-untyped-de
 
 
 @kernel
-def pseudo_sum(src, dst):  # type: ignore[no-untyped-def]
+def pseudo_sum(src, dst):
     """Running sum of two IPv4 addresses, the part of the pseudo-header that does not depend on layer 4."""
     return (src >> U(16)) + (src & U(0xFFFF)) + (dst >> U(16)) + (dst & U(0xFFFF))
 
 
 @kernel
-def _word(rows, row, words, i):  # type: ignore[no-untyped-def]
+def _word(rows, row, words, i):
     return rows[row, words[i]] if words[i] >= 0 else U(0)
 
 
 @kernel
-def render_rows(rows, words, payloads, data, offsets, captured):  # type: ignore[no-untyped-def]
+def render_rows(rows, words, payloads, data, offsets, captured):
     """Render each row of IPv4 TCP or UDP as a frame into ``data`` (zeroed); other rows get 0 bytes.
 
     ``words``: int64[9], where FRAME_FIELDS stand, -1 for those that the layout lacks. ``payloads``: int64[n].

@@ -8,6 +8,9 @@ the frame, or a truncation behind the fixed header, is a reason and does not uns
 captured bytes or beyond the IP length is read as a layer-4 header.
 """
 
+# Kernels are untyped: their argument types are in their docstrings.
+# mypy: disable-error-code="no-untyped-def"
+
 from __future__ import annotations
 
 from enum import IntEnum
@@ -89,7 +92,7 @@ _B_INNER_L3, _B_INNER_L4 = int(Base.INNER_L3), int(Base.INNER_L4)
 
 
 @kernel
-def link_start(data, start, end, kind):  # type: ignore[no-untyped-def]
+def link_start(data, start, end, kind):
     """Return (EtherType, where it ends, header bits, reason) of a frame's first header; EtherType 0: none."""
     if kind == KIND_ETHERNET:
         if start + U(14) > end:
@@ -114,7 +117,7 @@ def link_start(data, start, end, kind):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def link_tags(data, at, end, ethertype, headers, scratch):  # type: ignore[no-untyped-def]
+def link_tags(data, at, end, ethertype, headers, scratch):
     """Walk VLAN tags, MPLS labels and PPPoE; return as :func:`link_start` does.
 
     An IEEE 802.3 length in place of an EtherType ends the walk: hosts take no IP from LLC or SNAP on Ethernet.
@@ -154,7 +157,7 @@ def link_tags(data, at, end, ethertype, headers, scratch):  # type: ignore[no-un
 
 
 @kernel
-def _labels(data, at, end, headers, scratch):  # type: ignore[no-untyped-def]
+def _labels(data, at, end, headers, scratch):
     """Walk an MPLS label stack; behind its bottom the first nibble says which IP it is, if any."""
     for _ in range(MAX_LINK_HEADERS):
         if at + U(4) > end:
@@ -177,7 +180,7 @@ def _labels(data, at, end, headers, scratch):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def extensions(data, at, end, proto, scratch):  # type: ignore[no-untyped-def]
+def extensions(data, at, end, proto, scratch):
     """Walk IPv6 extension headers from ``at``.
 
     Returns (final protocol, where it starts, header bits, reason). AH and ESP are final protocols.
@@ -209,7 +212,7 @@ def extensions(data, at, end, proto, scratch):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _inner(data, at, end, scratch):  # type: ignore[no-untyped-def]
+def _inner(data, at, end, scratch):
     """Parse the packet that an ICMP error quotes at ``at``; return (header bits, reason)."""
     if at >= end:
         return U(0), _TRUNCATED_INNER
@@ -255,7 +258,7 @@ def _inner(data, at, end, scratch):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _icmp(data, l4, limit, family, scratch):  # type: ignore[no-untyped-def]
+def _icmp(data, l4, limit, family, scratch):
     """Return (header bits, reason) of an ICMP or ICMPv6 message whose first 8 bytes are there."""
     kind = U(data[l4])
     if family == U(4):
@@ -271,7 +274,7 @@ def _icmp(data, l4, limit, family, scratch):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def layer4(data, l4, limit, proto, family, scratch):  # type: ignore[no-untyped-def]
+def layer4(data, l4, limit, proto, family, scratch):
     """Return (header bits, ports << 16 apart, TCP flags, payload position, 1 if cut short or reason << 1).
 
     ``limit`` is where both the captured bytes and the IP length reach.

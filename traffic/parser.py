@@ -4,6 +4,9 @@ A packet is always delivered with what is valid of it; why parsing stopped early
 ``W_STATUS`` as a :class:`Reason`. The rules are in :mod:`oppcache.traffic.headers`.
 """
 
+# Kernels are untyped: their argument types are in their docstrings.
+# mypy: disable-error-code="no-untyped-def"
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -72,7 +75,7 @@ _CORE, _WORD = U(CORE_WORDS), U(1)
 
 
 @kernel
-def _ipv4(data, l3, end, frame_end):  # type: ignore[no-untyped-def]
+def _ipv4(data, l3, end, frame_end):
     """Return (header bits, protocol, layer 4, end by the IP length, reason); no bits: not IPv4.
 
     ``end`` is where the captured bytes end, ``frame_end`` where the frame ended on the wire.
@@ -106,7 +109,7 @@ def _ipv4(data, l3, end, frame_end):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _ipv6(data, l3, end, frame_end, scratch):  # type: ignore[no-untyped-def]
+def _ipv6(data, l3, end, frame_end, scratch):
     """As :func:`_ipv4`, with extension headers walked."""
     if l3 + U(40) > end:
         return U(0), U(0), l3, l3, TRUNCATED_L3
@@ -136,7 +139,7 @@ def _ipv6(data, l3, end, frame_end, scratch):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _arp(data, at, end):  # type: ignore[no-untyped-def]
+def _arp(data, at, end):
     """Return (header bits, reason) of an ARP message for Ethernet and IPv4."""
     if at + U(28) > end:
         return U(0), TRUNCATED_L3
@@ -146,14 +149,14 @@ def _arp(data, at, end):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _place(at, start):  # type: ignore[no-untyped-def]
+def _place(at, start):
     """Offset of ``at`` in its frame for W_OFFSETS; what does not fit is none."""
     offset = at - start
     return offset if offset < _NONE else _NONE
 
 
 @kernel
-def parse_records(  # type: ignore[no-untyped-def]
+def parse_records(
     data,
     offsets,
     captured,

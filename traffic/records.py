@@ -4,6 +4,9 @@ Formats: draft-ietf-opsawg-pcap and draft-ietf-opsawg-pcapng (formerly draft-tue
 frames are and does not look into them. It never reads beyond the bytes it was given.
 """
 
+# Kernels are untyped: their argument types are in their docstrings.
+# mypy: disable-error-code="no-untyped-def"
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -42,14 +45,14 @@ COUNTERS = 6
 
 
 @kernel
-def _u32(data, at, big):  # type: ignore[no-untyped-def]
+def _u32(data, at, big):
     return be32(data, at) if big else le32(data, at)
 
 
 @kernel
 def _emit(
     n, at, captured, wire, stamp, port, interfaces, counters, offsets, captures, lengths, stamps, ports, kinds
-):  # type: ignore[no-untyped-def]
+):
     """Note one frame as record ``n``, unless its link type is not read; return the next n."""
     counters[C_READ] += 1
     row = port if port < interfaces.shape[0] else 0
@@ -80,7 +83,7 @@ def _emit(
 @kernel
 def walk_pcap(
     data, pos, fill, big, scale, interfaces, counters, offsets, captures, lengths, stamps, ports, kinds
-):  # type: ignore[no-untyped-def]
+):
     """Walk pcap records from ``pos`` up to ``fill``; return (records noted, new pos, why it ended).
 
     ``scale``: ns in a unit of the fraction, 1 or 1000. The other arrays are a :class:`Records`' columns.
@@ -106,7 +109,7 @@ def walk_pcap(
 
 
 @kernel
-def _nanoseconds(ticks, interfaces, port):  # type: ignore[no-untyped-def]
+def _nanoseconds(ticks, interfaces, port):
     """A pcapng time stamp in ns, saturated at one above STAMP_MAX."""
     exponent = U(interfaces[port, I_EXPONENT])
     if interfaces[port, I_DECIMAL] == 1:
@@ -139,7 +142,7 @@ def _nanoseconds(ticks, interfaces, port):  # type: ignore[no-untyped-def]
 @kernel
 def walk_pcapng(
     data, pos, fill, big, known, interfaces, counters, offsets, captures, lengths, stamps, ports, kinds
-):  # type: ignore[no-untyped-def]
+):
     """As :func:`walk_pcap` over pcapng blocks; ``known``: interfaces of this section so far.
 
     Ends with HEADER at a section or interface block, or one too long for any buffer, which the caller handles.

@@ -148,6 +148,7 @@ class _Retimed(_Wrapper):
         first, done, wire_bits = 0, 0, 0
         for chunk in self.source.chunks(layout):
             stamps = chunk.vectors[:, W_NOW]
+            passed: np.ndarray
             if done == 0:
                 first = int(stamps[0])
             if self.rate.kind == "factor":
