@@ -14,7 +14,7 @@ import numba
 import numpy as np
 from numba import types
 
-from oppcache._jit import kernel
+from oppcache._jit import JIT_DISABLED, kernel
 from oppcache.cache.contract import ADMISSION_SIGNATURES, EVICTION_SIGNATURES
 from oppcache.consistency.migrate import demote, promote
 from oppcache.fastpath.slots import Slots, free_slot, make_slots, occupant, occupy, take_slot
@@ -284,7 +284,7 @@ def make_tally(tables: int) -> Tally:
 @cache
 def engine() -> Any:
     """The compiled :func:`run_packets`: one signature, whatever the program, the policies and the traffic."""
-    if numba.config.DISABLE_JIT:
+    if JIT_DISABLED:
         return run_packets
     lowered = lower(Program("none"))
     empty = np.zeros(0, np.int64)

@@ -6,13 +6,17 @@ processes all run, and a slow plain-Python reference to hold it against. Imports
 if __name__ != "oppcache.opp":
     raise ImportError(f"import oppcache.opp, not {__name__}: a second copy would not share its classes")
 
+from typing import TYPE_CHECKING, Any
+
 from .builder import ProgramBuilder
 from .errors import InputError, Mark, OppCacheError, Problem, Problems
 from .fields import FIELDS, Header, Layout, layout_for
 from .library import load_program, program_path, shipped_programs
-from .lower import Lowered, lower
-from .machine import Machine, Verdicts
 from .program import Program
+
+if TYPE_CHECKING:
+    from .lower import Lowered
+    from .machine import Machine, Verdicts
 
 __all__ = [
     "FIELDS",
@@ -30,7 +34,17 @@ __all__ = [
     "Verdicts",
     "layout_for",
     "load_program",
-    "lower",
     "program_path",
     "shipped_programs",
 ]
+
+_COMPILED = {"Lowered": "lower", "Machine": "machine", "Verdicts": "machine"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs Numba at its first use: reading programs and reporting errors does not."""
+    if name not in _COMPILED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_COMPILED[name]}", __name__), name)

@@ -134,7 +134,9 @@ class _Lowering:
         return len(self.rows[kind]) - 1
 
     def tables(self) -> tuple[np.ndarray, list[int], list[int]]:
-        rows, registers, masks = [], [], []
+        rows = []
+        registers: list[int] = []
+        masks: list[int] = []
         for table in self.program.tables:
             words = self.key_words.get(table.name, 0)
             stride = A.C_HEADER_WORDS + words + len(table.registers)
@@ -446,8 +448,10 @@ def _fields_of(program: Program) -> set[str]:
 
     for stage in program.stages:
         keys = [stage.lookup, stage.update]
-        for item in (*stage.temporaries, *stage.conditions):
-            operands(item.a, item.b)
+        for temporary in stage.temporaries:
+            operands(temporary.a, temporary.b)
+        for condition in stage.conditions:
+            operands(condition.a, condition.b)
         for entry in (*stage.entries, *((stage.default,) if stage.default else ())):
             names.update(t.name for t in entry.match if t.kind == "field")
             for action in entry.actions:

@@ -25,6 +25,7 @@ import numpy as np
 log = logging.getLogger("oppcache")
 
 KEEP_FOLDERS = 5
+JIT_DISABLED = bool(getattr(numba.config, "DISABLE_JIT", 0))
 # A module that bears kernels names the decorator, or is a policy file, which the loader compiles.
 _MARKERS = (b"kernel", b"def victim(", b"def admit(")
 
@@ -122,19 +123,19 @@ def kernel(
     """
     if function is None:
         return lambda f: kernel(f, signature=signature, allocates=allocates, on_disk=on_disk, **options)
-    if numba.config.DISABLE_JIT:
+    if JIT_DISABLED:
         return function
     if not allocates:
         options = {"_nrt": False, "forceinline": True, **options}
     dispatcher = numba.njit(function, **options)
     folder = cache_folder() if on_disk else None
     if folder is not None:
-        before = numba.config.CACHE_DIR
-        numba.config.CACHE_DIR = str(folder)
+        before = getattr(numba.config, "CACHE_DIR", "")
+        setattr(numba.config, "CACHE_DIR", str(folder))
         try:
             dispatcher.enable_caching()
         finally:
-            numba.config.CACHE_DIR = before
+            setattr(numba.config, "CACHE_DIR", before)
     if signature is not None:
         dispatcher.compile(signature)
         dispatcher.disable_compile()
