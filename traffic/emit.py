@@ -140,7 +140,7 @@ def _send(
 ):
     """Write the next packet of an open flow; return whether it was the connection's last."""
     proto = U(flows["proto"][slot])
-    flags, seq, ack = 0, U(0), U(0)
+    flags, seq, ack = np.int64(0), U(0), U(0)
     if proto == U(6):
         side, flags, payload, seq, ack = tcp_packet(flows, slot, numbers, tcp_sizes, state)
     else:
@@ -169,10 +169,25 @@ def _flood(out, row, now, key, knobs, cursors, state, extras, want, frame, scrat
     victim = (word >> U(16)) % U(knobs[K_VICTIMS])
     src, dst = spoofed_address(number, key), inside_address(victim, key)
     sport = U(1024) + ((word & U(0xFFFF)) % U(64512))
-    size = _row(out, row, cursors[X_ID], now, src, dst, sport, U(80), U(6), SYN, 0, False)
+    size = _row(
+        out,
+        row,
+        cursors[X_ID],
+        now,
+        src,
+        dst,
+        sport,
+        U(80),
+        U(6),
+        np.int64(SYN),
+        np.int64(0),
+        np.bool_(False),
+    )
     if extras.shape[0]:
         seq = word >> U(32)
-        _extras(out, row, size, seq, U(0), word & U(0xFFFF), U(48), False, extras, want, frame, scratch)
+        _extras(
+            out, row, size, seq, U(0), word & U(0xFFFF), U(48), np.bool_(False), extras, want, frame, scratch
+        )
 
 
 @kernel
@@ -186,7 +201,7 @@ def generate(
     ``cumulative``. Otherwise flows arrive as a Poisson process, and each sends its packets as one of its own;
     next packets wait in a heap. A flood is a further Poisson process beside either.
     """
-    row = 0
+    row = np.int64(0)  # a literal would have Numba compile all below twice
     while row < count:
         if cursors[X_POOL] >= pool.shape[0]:
             return row

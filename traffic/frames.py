@@ -172,9 +172,9 @@ def frames(chunk: Chunk, layout: Layout) -> Chunk:
     return Chunk(rows, data, offsets, captured)
 
 
-def pcap_bytes(source: PacketSource) -> Iterator[bytes]:
-    """Yield a source's packets as a pcap file with nanosecond stamps, in pieces."""
-    yield struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 262144, 1)
+def pcap_bytes(source: PacketSource, snaplen: int = 262144) -> Iterator[bytes]:
+    """Yield a source's packets as a pcap file with nanosecond stamps, in pieces; frames are cut to ``snaplen``."""
+    yield struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, snaplen, 1)
     layout = frame_layout()
     for chunk in source.chunks(layout):
         whole = frames(chunk, layout)
@@ -185,7 +185,7 @@ def pcap_bytes(source: PacketSource) -> Iterator[bytes]:
         pieces = []
         for i in range(len(whole)):
             seconds, fraction = divmod(int(stamps[i]), 1_000_000_000)
-            size, start = int(whole.captured[i]), int(whole.offsets[i])
+            size, start = min(int(whole.captured[i]), snaplen), int(whole.offsets[i])
             pieces.append(struct.pack("<IIII", seconds, fraction, size, int(lengths[i])))
             pieces.append(whole.data[start : start + size].tobytes())
         yield b"".join(pieces)

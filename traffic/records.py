@@ -88,7 +88,7 @@ def walk_pcap(
 
     ``scale``: ns in a unit of the fraction, 1 or 1000. The other arrays are a :class:`Records`' columns.
     """
-    n = 0
+    n = np.int64(0)
     at, stop = U(pos), U(fill)
     while n < offsets.shape[0]:
         if at + U(16) > stop:
@@ -147,7 +147,7 @@ def walk_pcapng(
 
     Ends with HEADER at a section or interface block, or one too long for any buffer, which the caller handles.
     """
-    n = 0
+    n = np.int64(0)
     at, stop = U(pos), U(fill)
     while n < offsets.shape[0]:
         if at + U(12) > stop:
