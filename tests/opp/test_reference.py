@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -117,6 +118,10 @@ def only(reference: Reference, table: str = "t") -> Any:
     """(state, registers, timers) of the one context of a table."""
     ((_, snapshot),) = reference.canonical_contexts()[table].items()
     return snapshot
+
+
+def test_verdicts_have_the_numbers_of_the_model_page() -> None:
+    assert [Verdict.NONE, Verdict.FORWARD, Verdict.DROP, Verdict.CONTROLLER] == [0, 1, 2, 3]
 
 
 # --- Keys and direction
@@ -409,7 +414,7 @@ def test_an_expired_context_is_deleted_and_not_made_anew_with_create_on_write() 
 def test_a_timeout_of_zero_clears_a_timer_and_no_timeout_leaves_it() -> None:
     start = write(to=1, idle=Timer(5, to=2), hard=Timer(50, to=3))
     keep = Entry("keep", 1, (term("state", 1), term("l4.dport", 0)), writes=(write(),))
-    clear = Entry("clear", 1, (term("state", 1), term("l4.dport", 1)), writes=(write(idle=Timer(0)),))
+    clear = Entry("clear", 1, (term("state", 1), term("l4.dport", 1)), writes=(write(idle=Timer(0, to=7)),))
     reference = machine(stateful(Entry("start", 1, (term("state", 0),), writes=(start,)), keep, clear))
     reference.process(at(1))
     reference.process(at(2, l4__dport=0))
@@ -571,7 +576,7 @@ def computed(op: str, a: int | str, b: int | str, bits: int = 32, k: int = 0, wo
     """What an update of a register of that many bits stores."""
     stage = stateful(always(writes=(write(update("W.x", op, a, b, k)),)))
     reference = machine(stage, registers=(Register("x", bits), Register("y")), word_bits=word_bits)
-    reference.process(at(now=2**40 + 7))
+    reference.process(at(now=2**40 + 2**32 + 7))
     return int(only(reference)[1][0])
 
 
@@ -622,7 +627,7 @@ def test_ewma_of_64_bits_wraps_before_the_division() -> None:
 def test_the_width_follows_declarations_and_not_values() -> None:
     assert computed("shr", 2**32, 1) == 2**31  # a constant of 33 bits widens
     assert computed("shr", "now", 1) == 3  # now does not: its low 32 bits are 7
-    assert computed("shr", "now", 1, bits=64) == 2**39 + 3  # but the target does
+    assert computed("shr", "now", 1, bits=64) == 2**39 + 2**31 + 3  # but the target does
     assert computed("add", "R.y", M64) == M32  # 64 bits wide, then reduced to the target
 
 
@@ -642,19 +647,52 @@ def test_an_operand_of_48_bits_widens_and_a_set_reduces_to_the_field() -> None:
 
 
 @pytest.mark.parametrize(
-    ("op", "holds"),
+    ("op", "expected"),
     [("lt", 0), ("le", 0), ("gt", 1), ("ge", 1), ("eq", 0), ("ne", 1), ("slt", 1), ("sle", 1)],
 )
-def test_conditions_compare_unsigned_unless_they_say_signed(op: str, holds: int) -> None:
+def test_conditions_compare_unsigned_unless_they_say_signed(op: str, expected: int) -> None:
     minus_one, one = M32, 1
     stage = stateful(
         Entry("yes", match=(term("C.c", 1),), actions=(output(1),)),
         conditions=(Condition("c", op, o(minus_one), o(one)),),
     )
-    assert machine(stage).process(at()).port == holds
+    assert machine(stage).process(at()).port == expected
     same = Condition("c", op, o(5), o(5))
     stage = stateful(*stage.entries, conditions=(same,))
     assert machine(stage).process(at()).port == int(op in ("le", "ge", "eq", "sle"))
+
+
+def holds(op: str, a: int | str, b: int | str, word_bits: int = 32, **packet: Any) -> bool:
+    yes = Entry("yes", match=(term("C.c", 1),), actions=(output(1),))
+    stage = stateful(yes, conditions=(Condition("c", op, o(a), o(b)),))
+    return machine(stage, word_bits=word_bits).process(at(**packet)).port == 1
+
+
+def test_signed_order_of_each_width() -> None:
+    narrow = [2**31, 2**31 + 1, M32, 0, 1, 2**31 - 1]
+    for low, high in pairwise(narrow):
+        assert holds("slt", low, high)
+        assert not holds("sle", high, low)
+    assert holds("slt", M64, 2**63 - 1)
+    assert not holds("slt", 2**63 - 1, 2**63)
+    assert holds("slt", "tcp.seq", 1, tcp__seq=M32)  # a field of 32 bits does not widen
+    assert not holds("slt", "eth.src", 1, eth__src=M32)  # one of 48 bits does
+
+
+def test_now_is_compared_modulo_the_width() -> None:
+    assert holds("eq", "now", 7, now=2**32 + 7)
+    assert not holds("eq", "now", 7, word_bits=64, now=2**32 + 7)
+
+
+def test_ports_and_metadata_are_reduced_and_wide_globals_are_not() -> None:
+    wide = (GlobalGroup("g", (Register("n", 64, initial=2**32 + 5),)),)
+    count = write(update("G.g.n", "mul", "G.g.n", 2))
+    stage = stateful(always(output("now"), put("metadata.m", "G.g.n"), writes=(count,)))
+    reference = machine(stage, globals=wide, metadata=("m",))
+    packet = at(now=2**32 + 9)
+    assert reference.process(packet).port == 9
+    assert packet.metadata == [5]
+    assert reference.globals == {"g.n": 2**33 + 10}
 
 
 def test_the_sign_bit_is_that_of_the_operation_width() -> None:
@@ -677,11 +715,11 @@ def test_conditions_see_the_looked_up_context_before_any_update() -> None:
 
 def test_dec_ttl_stops_at_zero_for_both_families() -> None:
     for name in ("ipv4.ttl", "ipv6.hop_limit"):
-        packet = Packet.from_fields({name: 1})
+        packet = Packet.from_fields({name: 2})
         reference = machine(hop("a", DEC_TTL))
-        for _ in range(2):
+        for left in (1, 0, 0):
             reference.process(packet)
-            assert packet.fields == {name: 0}
+            assert packet.fields == {name: left}
 
 
 # --- Matching
@@ -714,6 +752,11 @@ def test_address_patterns_keep_to_their_family() -> None:
     mapped = Pattern(0xFFFF_0A00_0001, 2**128 - 1)
     assert matches(mapped, "ip.src", ip__src=(4, 0x0A000001))
     assert matches(mapped, "ip.src", ip__src=(6, 0xFFFF_0A00_0001))
+
+    range4 = Pattern(0x0A000001, 2**32 - 1, high=0x0A000003, family=4)
+    assert [matches(range4, "ip.src", ip__src=(4, 0x0A000000 + n)) for n in range(5)] == [0, 1, 1, 1, 0]
+    exact6 = Pattern(1, 2**128 - 1)
+    assert matches(exact6, "ip.src", ip__src=(6, 1))
 
 
 def test_header_validity_can_be_matched_both_ways() -> None:
@@ -763,6 +806,11 @@ def test_random_depends_on_seed_packet_stage_and_entry_alone() -> None:
         reference.process(packet)
         base = mixed(mixed(7) ^ 5)
         assert packet.metadata == [mixed(base ^ site) & M32 for site in (65536, 65536 + 2, 2 * 65536)]
+
+
+def test_random_has_32_bits_in_a_64_bit_program_too() -> None:
+    reference = machine(hop("a", output("random")), word_bits=64)
+    assert max(reference.process(at(number=n)).port for n in range(64)) < 2**32
 
 
 # --- Packets from header vectors
