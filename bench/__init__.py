@@ -1,4 +1,13 @@
-"""Benchmarks against peers, as ratios in one run."""
+"""Benchmarks against peers: each file here but the harness is one, and gives its candidates for one interleaved run.
+
+A benchmark module has ``TITLE``, ``UNIT``, ``EXCLUDES`` (what its figures leave out) and a context manager
+``candidates(quick)`` that prepares inputs and yields a dictionary of name to function; a function processes
+its workload once and returns how many units that were. The first candidate is ours; the others are peers.
+"""
 
 if __name__ != "oppcache.bench":
     raise ImportError(f"import oppcache.bench, not {__name__}: a second copy would not share its classes")
+
+from .harness import Report, benchmark_names, run_benchmark
+
+__all__ = ["Report", "benchmark_names", "run_benchmark"]

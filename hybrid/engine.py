@@ -68,6 +68,7 @@ class Cache(NamedTuple):
     admission_at: np.ndarray
     candidates: np.ndarray  # int64: scratch for victim
     next_uses: np.ndarray  # int64 per lookup of the run, empty unless the policy needs them
+    first_table: int  # of the program's first stateful stage
 
 
 class Tally(NamedTuple):
@@ -90,8 +91,8 @@ class Outcomes(NamedTuple):
 
 
 @kernel
-def _meet(tally, table, record, now):
-    """Note a packet of a flow; return the flow's row."""
+def _meet(tally, table, first, record, now):
+    """Note a packet of a flow; return the flow's row. Coverage is counted in the ``first`` table alone."""
     row = tally.flow_at[table] + record
     packets = tally.flows["packets"][row]
     if packets > 0:
@@ -103,7 +104,7 @@ def _meet(tally, table, record, now):
     tally.flows["measured"][row] += 1
     if tally.flows["admitted"][row] == 1:
         tally.flows["covered"][row] += 1
-        if table == 0:
+        if table == first:
             tally.counts[_COVERED] += 1
     return row
 
@@ -171,7 +172,7 @@ def _release_gone(program, store, cache, scratch, remove, poison):
 @kernel
 def _lookup(program, store, cache, tally, table, record, now, side, hit):
     """Account for one lookup; return (side that runs the stage, flow row, next use, was on the NIC)."""
-    row = _meet(tally, table, record, now)
+    row = _meet(tally, table, cache.first_table, record, now)
     cursor = tally.cursor[0]
     tally.cursor[0] = cursor + 1
     next_use = np.int64(-1)
@@ -292,7 +293,7 @@ def engine() -> Any:
         lowered.arrays,
         make_store(lowered.arrays),
         lowered.arrays.globals,
-        Cache(make_slots(0, 0), empty, empty, empty, empty, empty, empty),
+        Cache(make_slots(0, 0), empty, empty, empty, empty, empty, empty, 0),
         make_tally(0),
         np.zeros((0, 1), np.uint64),
         0,

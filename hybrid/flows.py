@@ -28,6 +28,17 @@ def _count(program, store, vectors, start, scratch):
     return vectors.shape[0]
 
 
+def counts_flows(program: Program) -> bool:
+    """Whether the program itself looks every IP packet's connection up, in its first stage."""
+    first = program.pipeline()[0] if program.stages else None
+    return (
+        first is not None
+        and first.lookup is not None
+        and first.lookup.symmetric
+        and {part.name for part in first.lookup.parts} == set(_FIVE_TUPLE)
+    )
+
+
 class FlowCounter:
     """Counts the connections among the packets that it is shown."""
 

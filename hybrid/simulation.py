@@ -19,9 +19,9 @@ from oppcache.opp.lower import Lowered, lower
 from oppcache.opp.machine import RESERVE
 from oppcache.opp.snapshot import snapshot
 
-from .counters import COUNTS, Count, Metric, metrics_of
+from .counters import COUNTS, Count, Metric, metrics_of, ratio
 from .engine import FLOW_DTYPE, Cache, Tally, engine, make_outcomes, make_tally
-from .flows import FlowCounter
+from .flows import FlowCounter, counts_flows
 from .rehearsal import Rehearsal, rehearse
 from .series import HitSeries
 from .setup import Observer, Outcome, Setup
@@ -82,7 +82,7 @@ class _Run:
         self._place_flows()
         self.cache = self._make_cache()
         self.engine = engine()
-        self.flows = FlowCounter()
+        self.flows = None if counts_flows(setup.program) else FlowCounter()
         self.series = HitSeries()
         self.first_now = self.last_now = -1
 
@@ -101,6 +101,7 @@ class _Run:
             *flat["admission"],
             np.zeros(1, np.int64),
             rehearsal.next_uses,
+            first_table(self.lowered),
         )
 
     def _rehearse(self) -> Rehearsal:
@@ -124,7 +125,8 @@ class _Run:
                     self._begin_measuring()
                 self._take(vectors, start, stop, outcomes)
             if cut < len(vectors):
-                self.flows.add(vectors[cut:])
+                if self.flows is not None:
+                    self.flows.add(vectors[cut:])
                 self._note_time(vectors[cut:])
                 self.series.add(vectors[cut:, W_NOW], outcomes.flags[cut:])
             done += len(vectors)
@@ -197,13 +199,15 @@ class _Run:
         self.last_now = int(vectors[-1, W_NOW])
 
     def _outcome(self) -> Outcome:
+        flows = self._first_flows()
+        seen, covered = (int(np.count_nonzero(flows[name])) for name in ("measured", "covered"))
         metrics: dict[str, Metric] = metrics_of(
             self.tally.counts,
             self.tally.lookups,
             self.tally.hits,
             self.lowered.table_names,
-            len(self.flows),
-            self._inserted(),
+            seen if self.flows is None else len(self.flows),
+            ratio(covered, seen),
         )
         metrics["sim_seconds"] = (self.last_now - self.first_now) / 1e9
         names = [f"{g.name}.{v.name}" for g in self.setup.program.globals for v in g.variables]
@@ -215,14 +219,19 @@ class _Run:
             globals=dict(zip(names, map(int, self.variables), strict=True)),
         )
 
-    def _inserted(self) -> float | None:
-        """Share of the first table's flows that had a packet behind their admission."""
-        if not len(self.tally.flow_at):
-            return None
-        used = int(self.store.tables["used"][0])
-        flows = self.tally.flows[:used]
-        seen = int((flows["measured"] > 0).sum())
-        return int((flows["covered"] > 0).sum()) / seen if seen else None
+    def _first_flows(self) -> np.ndarray:
+        """Rows of the flows in the table of the program's first stateful stage."""
+        table = first_table(self.lowered)
+        if table < 0:
+            return self.tally.flows[:0]
+        first = int(self.tally.flow_at[table])
+        return self.tally.flows[first : first + int(self.store.tables["used"][table])]
+
+
+def first_table(lowered: Lowered) -> int:
+    """Number of the context table of the first stateful stage, −1 if no stage has state."""
+    tables = lowered.arrays.stages["table"]
+    return next((int(t) for t in tables if t >= 0), -1)
 
 
 def _flatten(parts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

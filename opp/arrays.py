@@ -133,7 +133,7 @@ class Store(NamedTuple):
 
     tables: np.ndarray  # STORE_TABLE_DTYPE
     memory: np.ndarray  # uint64 words
-    index: np.ndarray  # uint64: hash tag << 32 | record + 1; 0: free
+    buckets: np.ndarray  # uint64: hash tag << 32 | record + 1; 0: free
 
 
 # Words of the scratch array (uint64) that one packet's processing uses.

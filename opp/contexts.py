@@ -76,7 +76,7 @@ def find(program, store, table, words, first, h):
     tag = h >> _32
     place = h & mask
     while True:
-        found = store.index[at + np.int64(place)]
+        found = store.buckets[at + np.int64(place)]
         if found == _ZERO:
             return np.int64(-1)
         if found >> _32 == tag:
@@ -109,9 +109,9 @@ def insert(program, store, table, words, first, h):
     mask = store.tables["index_mask"][table]
     at = store.tables["index_base"][table]
     place = h & mask
-    while store.index[at + np.int64(place)] != _ZERO:
+    while store.buckets[at + np.int64(place)] != _ZERO:
         place = (place + _ONE) & mask
-    store.index[at + np.int64(place)] = ((h >> _32) << _32) | np.uint64(record + 1)
+    store.buckets[at + np.int64(place)] = ((h >> _32) << _32) | np.uint64(record + 1)
     return record
 
 
@@ -204,9 +204,9 @@ def _rehash(program, store, table):
         key = store.tables["base"][table] + record * stride + C_HEADER_WORDS
         h = hash_key(store.memory, key, key_words)
         place = h & mask
-        while store.index[at + np.int64(place)] != _ZERO:
+        while store.buckets[at + np.int64(place)] != _ZERO:
             place = (place + _ONE) & mask
-        store.index[at + np.int64(place)] = ((h >> _32) << _32) | np.uint64(record + 1)
+        store.buckets[at + np.int64(place)] = ((h >> _32) << _32) | np.uint64(record + 1)
 
 
 def make_store(program: A.ProgramArrays, nic_slots: int = 0, capacity: int = INITIAL_CAPACITY) -> Store:

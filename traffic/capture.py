@@ -32,7 +32,7 @@ from .source import Chunk
 
 log = logging.getLogger("oppcache")
 
-CHUNK_PACKETS = 4096
+CHUNK_PACKETS = 16384
 BUFFER_BYTES = 1024 * 1024
 _EXPECTED = "expected a capture file (pcap, pcapng, or gzip of either)"
 
