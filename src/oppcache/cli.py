@@ -92,7 +92,7 @@ class _LowerLevel(logging.Formatter):
         return prefix + record.getMessage()
 
 
-@app.command(epilog="Example: oppcache run gallery:quickstart --set nic.contexts=[256,1k,4k] --jobs 2")
+@app.command(epilog="Example: oppcache run gallery:quickstart --set sweep.nic.contexts=[256,1k,4k] --jobs 2")
 def run(
     experiment: Annotated[str, typer.Argument(metavar="FILE.yaml|gallery:NAME", help="What to run.")],
     out: Annotated[
