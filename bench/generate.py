@@ -1,55 +1,67 @@
 """Packet generation: header vectors of TCP-correct traffic, on one core.
 
-Candidates are the workload models; ``scapy`` crafts frames one by one, which is how traffic is scripted without
-a generator. Outside the time: imports, compiling, and making the population (part of a pass, but once).
+scapy crafts frames one by one, which is how traffic is scripted without a generator; it has a small sample.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from oppcache.opp.fields import Layout, layout_for
 from oppcache.traffic import make_generator
 from oppcache.traffic.generator import Generator
 
-PACKETS = 1_000_000
-SCAPY_PACKETS = 2_000
-MODELS: dict[str, dict[str, object]] = {
-    "oppcache": {"model": "caida-like", "flows": 100_000, "zipf": 1.1},
-    "oppcache, flows that come and go": {"model": "caida-like", "flows": 10_000},
-    "oppcache, independent references": {"model": "zipf", "flows": 100_000},
+TITLE = "header vectors of generated traffic (TCP handshakes, data both ways, closes; UDP)"
+UNIT = "packets"
+EXCLUDES = "imports, kernel compilation"
+PEERS = ("scapy",)
+
+MODELS: dict[str, tuple[dict[str, object], Layout]] = {
+    "oppcache caida-like, zipf": ({"model": "caida-like", "flows": 100_000, "zipf": 1.1}, Layout()),
+    "the same with tcp.seq, tcp.ack": (
+        {"model": "caida-like", "flows": 100_000, "zipf": 1.1},
+        layout_for(["tcp.seq", "tcp.ack"]),
+    ),
+    "oppcache caida-like": ({"model": "caida-like", "flows": 10_000}, Layout()),
+    "oppcache zipf": ({"model": "zipf", "flows": 100_000}, Layout()),
 }
 
 
-def _run(source: Generator, layout: Layout) -> Callable[[], int]:
+@contextmanager
+def candidates(quick: bool) -> Iterator[dict[str, Callable[[], int]]]:
+    """Workload models, and scapy where it is installed."""
+    packets = 20_000 if quick else 1_000_000
+    found: dict[str, Callable[[], int]] = {}
+    for name, (parameters, layout) in MODELS.items():
+        found[name] = _pass(make_generator(parameters, 0, packets), layout)
+    craft = _scapy(200 if quick else 2_000)
+    if craft is not None:
+        found["scapy"] = craft
+    yield found
+
+
+def _pass(source: Generator, layout: Layout) -> Callable[[], int]:
     def run() -> int:
         return sum(len(chunk) for chunk in source.chunks(layout))
 
     return run
 
 
-def candidates(packets: int = PACKETS) -> dict[str, Callable[[], int]]:
-    """Name → a call that generates its packets once and returns how many; scapy is left out where missing."""
-    found: dict[str, Callable[[], int]] = {}
-    for name, parameters in MODELS.items():
-        _run(make_generator(parameters, 1, 1000), Layout())()  # compiles
-        found[name] = _run(make_generator(parameters, 1, packets), Layout())
-    layout = layout_for(["tcp.seq", "tcp.ack"])
-    found["oppcache, with tcp.seq and tcp.ack"] = _run(make_generator(MODELS["oppcache"], 1, packets), layout)
+def _scapy(packets: int) -> Callable[[], int] | None:
     try:
         from scapy.layers.inet import IP, TCP
         from scapy.layers.l2 import Ether
     except ImportError:
-        return found
+        return None
 
-    def run_scapy() -> int:
-        for i in range(SCAPY_PACKETS):
+    def run() -> int:
+        for i in range(packets):
             bytes(
                 Ether()
                 / IP(src="10.0.0.1", dst="130.0.0.1")
                 / TCP(sport=32768 + i, dport=443, seq=i, flags="A")
             )
-        return SCAPY_PACKETS
+        return packets
 
-    found["scapy"] = run_scapy
-    return found
+    return run
