@@ -22,8 +22,8 @@ from oppcache import __version__
 from oppcache.opp.errors import OppCacheError
 
 if TYPE_CHECKING:
+    from oppcache.experiments.outcome import Outcome
     from oppcache.experiments.plan import Plan
-    from oppcache.experiments.runner import Outcome
 
 log = logging.getLogger("oppcache")
 
@@ -225,6 +225,37 @@ def plot(
 
     files = [str(path) for path in draw(folder)]
     typer.echo(json.dumps(files, indent=2) if format is Format.json else "\n".join(files))
+
+
+@app.command(epilog="Example: oppcache bench parse main")
+def bench(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME...]", help="Benchmarks; none: all.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option(help="Small inputs and two rounds: only to see that it runs.")
+    ] = False,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Interleaved rounds to take medians of.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="Also write the reports there.")
+    ] = None,
+    format: FormatOption = Format.text,
+) -> None:
+    """Measure this project and the installed peers side by side: medians of interleaved runs, and ratios."""
+    from oppcache.bench import benchmark_names, run_benchmark
+
+    reports = []
+    for name in names or benchmark_names():
+        report = run_benchmark(name, quick=quick, rounds=rounds)
+        reports.append(report.as_dict())
+        if format is Format.text:
+            typer.echo(report.as_text())
+    if format is Format.text:
+        typer.echo("machine: " + ", ".join(f"{key} {value}" for key, value in report.machine.items()))
+    else:
+        typer.echo(json.dumps(reports, indent=2))
+    if out is not None:
+        out.write_text(json.dumps(reports, indent=2) + "\n")
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
