@@ -190,6 +190,20 @@ def test_direction_is_zero_without_a_symmetric_key_and_can_be_matched() -> None:
     assert machine(symmetric).process(tcp(2, 1)).port == 9
 
 
+def test_direction_is_zero_in_stateless_and_passed_over_stages() -> None:
+    stateless = hop("a", put("metadata.a", "direction"))
+    none = Entry(
+        "none", match=(term("state"), term("direction", 0)), actions=(put("metadata.b", "direction"),)
+    )
+    reference = machine(
+        stateless, stateful(none, by=key("ip.src", "ip.dst", symmetric=True)), metadata=("a", "b")
+    )
+    packet = at()
+    packet.metadata = [7, 7]
+    reference.process(packet)
+    assert packet.metadata == [0, 0]
+
+
 def test_keys_may_name_constants_and_metadata_of_earlier_stages() -> None:
     first = Stage("first", default=always(put("metadata.m", 5)))
     reference = machine(first, stateful(by=key(7, "metadata.m", "ip.src")), metadata=("m",))
@@ -415,12 +429,15 @@ def test_a_timeout_of_zero_clears_a_timer_and_no_timeout_leaves_it() -> None:
     start = write(to=1, idle=Timer(5, to=2), hard=Timer(50, to=3))
     keep = Entry("keep", 1, (term("state", 1), term("l4.dport", 0)), writes=(write(),))
     clear = Entry("clear", 1, (term("state", 1), term("l4.dport", 1)), writes=(write(idle=Timer(0, to=7)),))
-    reference = machine(stateful(Entry("start", 1, (term("state", 0),), writes=(start,)), keep, clear))
+    stop = Entry("stop", 1, (term("state", 1), term("l4.dport", 2)), writes=(write(hard=Timer(0, to=7)),))
+    reference = machine(stateful(Entry("start", 1, (term("state", 0),), writes=(start,)), keep, clear, stop))
     reference.process(at(1))
     reference.process(at(2, l4__dport=0))
     assert only(reference) == (1, (), (5, 51, 2, 3, 2))
     reference.process(at(3, l4__dport=1))
     assert only(reference) == (1, (), (0, 51, -1, 3, 3))
+    reference.process(at(4, l4__dport=2))
+    assert only(reference) == (1, (), (0, 0, -1, -1, 4))
 
 
 def test_a_foreign_write_checks_the_timers_of_what_it_writes_to() -> None:
