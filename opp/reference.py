@@ -245,7 +245,7 @@ class Reference:
             _decrement_ttl(visit.packet)
         elif value is not None and action.kind == "output":
             result.verdict = Verdict.FORWARD
-            result.port = value % (1 << self._bits(action.operand, visit.stage, None))
+            result.port = value % 2**32
         elif value is not None and action.kind == "set":
             self._set(action.target, value, visit.packet)
 
