@@ -24,7 +24,7 @@ PLANNED_PROTOCOLS = (
     "output-commit",
 )
 PLANNED_EVICTION = ("clock", "s3fifo", "lfu", "lfu-aged", "slru", "twoq", "arc", "wtinylfu", "lirs", "random")
-PLANNED_ADMISSION = ("count-min", "spacesaving", "heavykeeper", "tinylfu", "gap-aware")
+PLANNED_ADMISSION = ("probability", "rate", "count-min", "spacesaving", "heavykeeper", "tinylfu", "gap-aware")
 
 
 def absent(what: str, available: Sequence[str]) -> str:
@@ -54,4 +54,4 @@ def check_name(
 
 def is_file(name: str) -> bool:
     """Whether a policy is named by its file rather than by its name."""
-    return name.endswith(".py") or "/" in name
+    return name.endswith(".py")

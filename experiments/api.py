@@ -10,10 +10,11 @@ from typing import Any
 
 from . import store
 from .document import read_document
+from .outcome import Outcome
 from .plan import Plan, make_plan
 from .progress import Progress, Silent
 from .results import Results, write
-from .runner import Outcome, run_plan
+from .runner import run_plan
 
 log = logging.getLogger("oppcache")
 

@@ -7,7 +7,7 @@ remembered (:class:`Memory`).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from oppcache.opp.yaml_source import MarkedDict
 
 from . import abilities
 from .abilities import absent, check_name, is_file
-from .document import OptionMark, mark_at
-from .schema import Experiment
+from .document import OptionMark, mark_at, without
+from .schema import PROGRAM_KINDS, Experiment
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class Resolved:
         program: what :func:`oppcache.opp.load_program` takes.
         parameters: the program's parameters, plain values.
         capture: the capture, or None with a generator.
+        generator_base: what files that the generator names are relative to.
+        traffic_files: files that the packets depend on.
         eviction: a policy's name or its file.
         admission: a policy's name, its file, or a mapping such as ``{"packet": 8}``.
     """
@@ -37,12 +39,14 @@ class Resolved:
     program: str | Path
     parameters: dict[str, Any]
     capture: Path | None
+    generator_base: Path
+    traffic_files: tuple[Path, ...]
     eviction: str | Path
     admission: str | Path | dict[str, Any]
 
     def files(self) -> list[Path]:
         """Files of the user's that a run depends on."""
-        found = (self.program, self.capture, self.eviction, self.admission)
+        found = (self.program, *self.traffic_files, self.eviction, self.admission)
         return [item for item in found if isinstance(item, Path)]
 
 
@@ -81,13 +85,15 @@ def check(
     """
     before = len(problems.items)
     _check_abilities(tree, experiment, problems)
-    capture = _check_traffic(tree, experiment, folder, problems, memory)
+    packets = _check_traffic(tree, experiment, folder, problems, memory)
     program, parameters = _check_program(tree, experiment, folder, problems, memory)
     eviction = _check_eviction(tree, experiment, folder, problems, memory)
     admission = _check_admission(tree, experiment, folder, problems, memory)
     if len(problems.items) > before or program is None:
         return None
-    return Resolved(program, parameters, capture, eviction, admission)
+    return Resolved(
+        program, parameters, packets.capture, packets.generator_base, packets.files, eviction, admission
+    )
 
 
 def _check_abilities(tree: MarkedDict, experiment: Experiment, problems: Problems) -> None:
@@ -118,14 +124,21 @@ def _check_abilities(tree: MarkedDict, experiment: Experiment, problems: Problem
         problems.add("measure: " + absent(repr(experiment.measure), ("none",)), mark("measure"))
 
 
+@dataclass(frozen=True)
+class _Packets:
+    """What the traffic section resolves to."""
+
+    capture: Path | None = None
+    generator_base: Path = Path()
+    files: tuple[Path, ...] = ()
+
+
 def _check_traffic(
     tree: MarkedDict, experiment: Experiment, folder: Path, problems: Problems, memory: Memory
-) -> Path | None:
-    from oppcache import traffic
-
+) -> _Packets:
     section = experiment.traffic
     mark = mark_at(tree, ("traffic", "rate"))
-    memory.ask("rate", section.rate, lambda: _value(traffic.parse_rate, section.rate), problems, mark)
+    memory.ask("rate", section.rate, lambda: _parse_rate(section.rate), problems, mark)
     mark = mark_at(tree, ("traffic",), at_key=True)
     if section.pcap is None and section.generator is None:
         hint = "--set traffic.pcap=FILE names a capture"
@@ -133,71 +146,72 @@ def _check_traffic(
     elif section.pcap is not None and section.generator is not None:
         problems.add("traffic: got both pcap and generator, expected one of them", mark)
     elif section.generator is not None:
-        check_generator(tree, section.generator, problems)
+        return _check_generator(tree, experiment, folder, problems)
     else:
         capture = located(tree, ("traffic", "pcap"), str(section.pcap), folder)
         mark = mark_at(tree, ("traffic", "pcap"))
         memory.ask("capture", str(capture), lambda: _open_capture(capture), problems, mark)
-        return capture
-    return None
+        return _Packets(capture, files=(capture,))
+    return _Packets()
 
 
-def _value(parse: Callable[[str], Any], text: str) -> Any:
-    """Call a parser that raises ValueError as the rooms' parsers of names do."""
+def _parse_rate(text: str) -> Any:
+    from oppcache.traffic import parse_rate
+
     try:
-        return parse(text)
+        return parse_rate(text)
     except ValueError as error:
-        message = str(error)
-        raise InputError(message if message.startswith("traffic.") else f"traffic.rate: {message}") from None
+        raise InputError(f"traffic.rate: {error}") from None
 
 
-def _open_capture(path: Path) -> bool:
-    """Open a capture and read its first packets: enough to know that it is one."""
+def _open_capture(path: Path) -> Any:
     from oppcache.traffic import open_capture
 
-    open_capture(path)
-    return True
+    return open_capture(path)
 
 
-def check_generator(tree: MarkedDict, given: Mapping[str, Any], problems: Problems) -> None:
-    """Check a generator's model and parameters against what the traffic room offers."""
-    from oppcache.traffic import generator_parameters
+def _check_generator(tree: MarkedDict, experiment: Experiment, folder: Path, problems: Problems) -> _Packets:
+    from oppcache.traffic import make_generator
 
-    models = generator_parameters()
-    path: tuple[Any, ...] = ("traffic", "generator")
-    model = given["model"]
-    if model not in models:
-        mark, known = mark_at(tree, (*path, "model")), sorted(models)
-        message = f"traffic.generator.model: got {model!r}, expected {', '.join(known)}"
-        problems.add(message, mark, near_miss(model, known))
-        return
-    known = ["model", *models[model]]
-    for key in given:
-        if key not in known:
-            mark = mark_at(tree, (*path, key), at_key=True)
-            message = f"traffic.generator: got unknown key {key!r}, expected one of {', '.join(known)}"
-            problems.add(message, mark, near_miss(str(key), known))
+    section, path = experiment.traffic, ("traffic", "generator")
+    mark = mark_at(tree, path, at_key=True)
+    if section.packets is None and section.duration is None:
+        message = "traffic: a generator has no end, expected packets or duration to be given"
+        problems.add(message, mark, "as in packets: 1M")
+    # A file that the generator names is relative to where it is named.
+    base = Path() if isinstance(mark_at(tree, (*path, "mixture")), OptionMark) else folder
+    given = tree["traffic"]["generator"]
+    try:
+        generator = make_generator(given, seed=0, packets=section.packets, base=base)
+    except InputError as error:
+        for problem in error.problems:
+            place = mark if problem.mark == NOWHERE else problem.mark
+            problems.add(f"traffic.generator: {problem.message}", place, problem.hint)
+        return _Packets()
+    return _Packets(generator_base=base, files=tuple(generator.inputs()))
 
 
 def _check_program(
     tree: MarkedDict, experiment: Experiment, folder: Path, problems: Problems, memory: Memory
 ) -> tuple[str | Path | None, dict[str, Any]]:
     given = experiment.program
-    kind = next(kind for kind in ("nf", "opp", "iptables") if kind in given)
+    kind = next(kind for kind in PROGRAM_KINDS if kind in given)
     mark = mark_at(tree, ("program", kind))
-    parameters = {key: value for key, value in given.items() if key != kind}
+    # Parameters keep their places, so that the program's own messages name them.
+    parameters = without(tree["program"], (kind,))
+    plain = {key: value for key, value in given.items() if key != kind}
     if kind == "iptables":
         problems.add("program.iptables: " + absent("a ruleset", ("nf", "opp")), mark)
-        return None, parameters
+        return None, plain
     source = _program_source(tree, kind, str(given[kind]), folder)
     if isinstance(source, str) and source[3:] not in opp.shipped_programs():
         known = opp.shipped_programs()
         message = f"program.nf: got {given[kind]!r}, expected {', '.join(known)}"
         problems.add(message, mark, near_miss(str(given[kind]), known))
-        return None, parameters
-    key = f"{source} {json.dumps(parameters, sort_keys=True, default=str)}"
+        return None, plain
+    key = f"{source} {json.dumps(plain, sort_keys=True, default=str)}"
     program = memory.ask("program", key, lambda: opp.load_program(source, parameters), problems, mark)
-    return (None if program is None else source), parameters
+    return (None if program is None else source), plain
 
 
 def _program_source(tree: MarkedDict, kind: str, name: str, folder: Path) -> str | Path:
@@ -234,22 +248,23 @@ def _check_eviction(
 def _check_admission(
     tree: MarkedDict, experiment: Experiment, folder: Path, problems: Problems, memory: Memory
 ) -> str | Path | dict[str, Any]:
-    from oppcache.cache import load_admission
+    from oppcache.cache import admission_names, load_admission
 
     given, path = experiment.cache.admission, ("cache", "admission")
     mark = mark_at(tree, path)
-    available = ("always", "{packet: k}", "a file such as my_admission.py")
+    available = admission_names()
     if isinstance(given, dict):
-        if "packet" not in given:
-            problems.add("cache.admission: " + absent(f"{next(iter(given))!r}", available), mark)
+        name, number = next(iter(given.items()))
+        if check_name(problems, ".".join(path), name, available, abilities.PLANNED_ADMISSION, mark):
+            memory.ask("admission", f"{name}={number}", lambda: load_admission(given), problems, mark)
         return given
     if is_file(given):
         file = located(tree, path, given, folder)
         memory.ask("admission", str(file), lambda: load_admission(file), problems, mark)
         return file
     planned = abilities.PLANNED_ADMISSION
-    if given in planned:
-        problems.add("cache.admission: " + absent(repr(given), available), mark)
-    else:
-        check_name(problems, "cache.admission", given, ("always",), planned, mark, ", ".join(available[1:]))
+    if check_name(
+        problems, ".".join(path), given, available, planned, mark, "a file such as my_admission.py"
+    ):
+        memory.ask("admission", given, lambda: load_admission(given), problems, mark)
     return given

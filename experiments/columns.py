@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from oppcache.opp import units
@@ -22,7 +22,7 @@ def column_value(key: str, experiment: Experiment) -> Value:
     if key == "traffic.rate":
         return _rate(str(value))[1]
     if key.startswith("traffic.generator."):
-        return _number(value)
+        return _generator_number(key, value, experiment)
     return text(value)
 
 
@@ -49,37 +49,33 @@ def rate_unit(rate: Value) -> str:
 
 
 def _rate(rate: str) -> tuple[str, Value]:
-    parsers = (("bit/s", units.parse_bits_per_second), ("packets/s", units.parse_packets_per_second))
-    for unit, parse in parsers:
-        try:
-            return unit, parse(rate)
-        except ValueError:
-            continue
-    if rate.startswith("x"):
-        try:
-            return "x", float(rate[1:])
-        except ValueError:
-            pass
-    return "", rate
+    from oppcache.traffic import parse_rate
+
+    parsed = parse_rate(rate)
+    unit = {"bits": "bit/s", "packets": "packets/s", "factor": "x"}.get(parsed.kind, "")
+    return unit, parsed.value if unit else rate
 
 
-def _number(value: Any) -> Value:
-    """Return a generator parameter as a number where it is one, with whatever unit it has."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return value
-    for parse in (units.parse_count, _seconds, units.parse_bits_per_second, units.parse_packets_per_second):
-        try:
-            return parse(value)
-        except ValueError:
-            continue
-    try:
-        return units.parse_fraction(value) if str(value).endswith("%") else text(value)
-    except ValueError:
-        return text(value)
+_GENERATOR_PARSERS: dict[str, Callable[[Any], int | float]] = {
+    "count": units.parse_count,
+    "share": units.parse_fraction,
+    "rate": units.parse_packets_per_second,
+    "number": float,
+}
 
 
-def _seconds(value: Any) -> float:
-    return units.parse_time_ns(value) / 1e9
+def generator_parameter(key: str, model: str) -> Any:
+    """Return the traffic room's description of ``traffic.generator.NAME``: (type, default, doc), or None."""
+    from oppcache.traffic import generator_parameters
+
+    return generator_parameters().get(model, {}).get(key.rpartition(".")[2])
+
+
+def _generator_number(key: str, value: Any, experiment: Experiment) -> Value:
+    """Return a generator's parameter in the unit that its model declares."""
+    known = generator_parameter(key, str((experiment.traffic.generator or {}).get("model")))
+    parse = _GENERATOR_PARSERS.get(known.type) if known else None
+    return text(value) if parse is None or value is None else parse(value)
 
 
 def text(value: Any) -> str:

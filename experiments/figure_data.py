@@ -151,6 +151,8 @@ def from_series(frame: polars.DataFrame, spec: FigureSpec, manifest: Mapping[str
     for _, part in sorted(frame.group_by("run"), key=lambda item: item[0]):
         key = tuple(part[name][0] for name in spec.by)
         x, y = part[spec.x].to_numpy(), part[column].to_numpy()
+        if spec.x == "packets":
+            x = x.cumsum()  # a series counts packets by window
         curves.append(Curve(_label(key), x.astype(np.float64), y.astype(np.float64)))
     x_axis = Axis("time (s)", "s") if spec.x == "time" else Axis("packets", "")
     legend = _legend(spec.by)

@@ -68,6 +68,18 @@ def positive(parse: Callable[[Any], int]) -> Callable[[Any], int]:
     return parse_positive
 
 
+def below_one(parse: Callable[[Any], float]) -> Callable[[Any], float]:
+    """Return a parser of shares that also refuses the whole."""
+
+    def parse_below_one(value: Any) -> float:
+        number = parse(value)
+        if number >= 1:
+            raise ValueError(f"got {value!r}, expected a share such as 10% or 0.1, below 1")
+        return number
+
+    return parse_below_one
+
+
 def _type(
     parse: Callable[[Any], Any],
     quantity: Quantity,
@@ -123,6 +135,7 @@ POSITIVE = _type(positive(units.parse_count), Quantity("", _identity), _POSITIVE
 DURATION = _type(units.parse_time_ns, Quantity("s", _seconds), _DURATION, write_time)
 SPAN = _type(positive(units.parse_time_ns), Quantity("s", _seconds), _DURATION, write_time)
 SHARE = _type(units.parse_fraction, Quantity("1", _identity), _SHARE)
+SHARE_BELOW_ONE = _type(below_one(units.parse_fraction), Quantity("1", _identity), _SHARE)
 BANDWIDTH = _type(
     units.parse_bits_per_second, Quantity("bit/s", _identity), _BANDWIDTH, _text(_DECIMAL, "bps")
 )
@@ -138,6 +151,7 @@ PositiveCount = Annotated[int, *POSITIVE]
 Nanoseconds = Annotated[int, *DURATION]
 PositiveNanoseconds = Annotated[int, *SPAN]
 Share = Annotated[float, *SHARE]
+ShareBelowOne = Annotated[float, *SHARE_BELOW_ONE]
 BitsPerSecond = Annotated[float, *BANDWIDTH]
 PacketsPerSecond = Annotated[float, *PACKET_RATE]
 EventsPerSecond = Annotated[float, *EVENT_RATE]

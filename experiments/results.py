@@ -16,8 +16,8 @@ from oppcache.opp.errors import InputError, Mark
 
 from . import store
 from .metrics import in_order
+from .outcome import Outcome
 from .plan import Plan
-from .runner import Outcome
 from .schema import Faults
 
 if TYPE_CHECKING:

@@ -25,6 +25,7 @@ from .quantities import (
     PositiveCount,
     PositiveNanoseconds,
     Share,
+    ShareBelowOne,
     positive,
     write_time,
 )
@@ -193,7 +194,7 @@ class Traffic(Section):
     )
     packets: OptionalPositiveCount = Field(default=None, title="packets at most")
     duration: OptionalPositiveNanoseconds = Field(default=None, title="duration at most")
-    warmup: Share = Field(default=0.0, title="warm-up share of the packets")
+    warmup: ShareBelowOne = Field(default=0.0, title="warm-up share of the packets")
 
 
 class Nic(Section):
@@ -202,7 +203,7 @@ class Nic(Section):
     profile: str = Field(
         default="ideal", title="NIC profile", description="a NIC model's name", examples=["ideal"]
     )
-    contexts: PositiveCount = Field(default=4096, title="contexts per table")
+    contexts: Count = Field(default=4096, title="contexts per table")
 
 
 class Link(Section):

@@ -119,7 +119,7 @@ def save_run(out: Path, key: str, record: Mapping[str, Any], series: Series) -> 
                 np.savez(stream, allow_pickle=False, **columns)
 
         write_atomically(path, write)
-    write_json(out / RUNS / f"{key}.json", {**record, "series": sorted(series)})
+    write_json(out / RUNS / f"{key}.json", dict(record))
 
 
 def load_run(out: Path, key: str) -> dict[str, Any] | None:

@@ -33,7 +33,7 @@ def execute(task: Task, progress: Callable[[int], None] | None = None) -> dict[s
     """Simulate one run and save it.
 
     Returns:
-        Its record: ``metrics``, ``timing`` and ``source``.
+        Its record: ``metrics``, ``timing``, ``series`` (names) and ``source``.
     """
     from oppcache.hybrid import simulate
 
@@ -43,6 +43,8 @@ def execute(task: Task, progress: Callable[[int], None] | None = None) -> dict[s
     wall_seconds = time.perf_counter() - started
     metrics = {name: _number(value) for name, value in outcome.metrics.items()}
     packets = setup.source.counts().get("packets", metrics.get("packets") or 0)
+    # A capture's file is described (and hashed) once, by whoever asked for the run.
+    described = {} if task.plan.resolved.capture else setup.source.describe()
     record = {
         "metrics": metrics,
         "timing": {
@@ -50,10 +52,19 @@ def execute(task: Task, progress: Callable[[int], None] | None = None) -> dict[s
             "packets_per_wall_second": packets / wall_seconds,
             "peak_rss_bytes": peak_rss_bytes(),
         },
-        "source": {**setup.source.describe(), "counts": setup.source.counts()},
+        "series": sorted(outcome.series),
+        "source": {**described, "counts": setup.source.counts()},
     }
     save_run(task.out, task.key, record, outcome.series)
     return record
+
+
+def warm_up_source(plan: RunPlan) -> None:
+    """Compile, or load from the cache, what makes a run's packets."""
+    from oppcache import opp, traffic
+
+    for _ in traffic.limit(make_source(plan), packets=1).chunks(opp.Layout()):
+        pass
 
 
 def make_setup(plan: RunPlan) -> Any:
@@ -81,10 +92,12 @@ def make_source(plan: RunPlan) -> Any:
 
     section = plan.config.traffic
     if plan.resolved.capture is not None:
-        source = traffic.open_capture(plan.resolved.capture)
+        source: traffic.PacketSource = traffic.open_capture(plan.resolved.capture)
     else:
         assert section.generator is not None
-        source = traffic.make_generator(dict(section.generator), seed=plan.seed, packets=section.packets)
+        source = traffic.make_generator(
+            section.generator, seed=plan.seed, packets=section.packets, base=plan.resolved.generator_base
+        )
     if section.rate != "as-captured":
         source = traffic.retime(source, traffic.parse_rate(section.rate))
     if section.packets is not None or section.duration is not None:
