@@ -185,7 +185,7 @@ def _legend(axes: Axes, data: FigureData) -> None:
     )
 
 
-def _wrapped(text: str, width: int = 78) -> str:
+def _wrapped(text: str, width: int = 60) -> str:
     import textwrap
 
     return "\n".join(textwrap.wrap(text, width))
