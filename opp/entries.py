@@ -11,6 +11,7 @@ from .program import (
     DELETE,
     INTEGER_OPS,
     LATER_OPS,
+    MAX_TIMEOUT_NS,
     NONE,
     Action,
     Entry,
@@ -247,6 +248,8 @@ def _timer(read: Reader, node: Mapping[str, Any], key: str, table: Table) -> Tim
     timeout = read.time_ns(value, mark)
     if timeout == 0:
         read.problems.add("a timer of 0 would never run: write off to clear it", mark)
+    if timeout > MAX_TIMEOUT_NS:
+        read.problems.add(f"got a timer of {value}, expected at most {MAX_TIMEOUT_NS} ns (some 146 years)", mark)
     return Timer(timeout, to)
 
 
