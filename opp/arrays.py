@@ -26,7 +26,7 @@ CONTEXT_EXISTS = 1 << 32
 STATE_MASK = 0xFFFF_FFFF
 ROLLBACK_DELETE = 0xFFFF_FFFF
 
-MAX_KEY_WORDS = 8
+MAX_KEY_WORDS = 16  # of 512 bits: fields are not split over words, so 8 will not do
 
 # Where an operand comes from.
 O_CONST, O_WORD, O_REGISTER, O_WRITTEN, O_GLOBAL, O_TEMPORARY, O_NOW, O_DIRECTION, O_RANDOM = range(9)

@@ -213,6 +213,7 @@ class _Lowering:
                 family = (free_word, shift)
             else:
                 fields.append((number, KeyField(str(key.parts[number]), free_word, shift, bits, False)))
+        assert word <= A.MAX_KEY_WORDS, f"{word} words in a key that validation lets through"
         self.key_words.setdefault(table, word)
         self.key_fields.setdefault(table, (tuple(f for _, f in sorted(fields, key=lambda f: f[0])), family))
         first_pair, pairs = len(self.rows["pairs"]), self.pairs(key)
