@@ -61,6 +61,7 @@ class _Check:
         self.tables = {t.name: t for t in program.tables}
         self.globals = {f"{g.name}.{v.name}" for g in program.globals for v in g.variables}
         self.pipeline = [s.name for s in program.pipeline()]
+        self.shapes: dict[str, tuple[list[tuple[int, bool]], str]] = {}
 
     def run(self) -> None:
         program = self.program
@@ -100,8 +101,8 @@ class _Check:
         for key, what in ((stage.lookup, "key"), (stage.update, "update_key")):
             if key is not None:
                 self.key(key, stage, what, temporaries=what != "key")
-        if stage.table and stage.lookup and stage.update:
-            self.same_shape(stage.lookup, stage.update, stage)
+            if key is not None and stage.table is not None:
+                self.shape_of_table(stage.table, key, stage, what)
         self.limit(len(stage.temporaries), MAX_TEMPORARIES, "temporaries", stage.mark)
         self.limit(len(stage.conditions), MAX_CONDITIONS, "conditions", stage.mark)
         self.unique((t.name for t in stage.temporaries), "temporary", stage.mark)
@@ -116,12 +117,6 @@ class _Check:
         for entry in (*stage.entries, *((stage.default,) if stage.default else ())):
             self.entry(entry, stage)
         self.ambiguous(stage)
-
-    def same_shape(self, lookup: Key, update: Key, stage: Stage) -> None:
-        if _shape(self.program, lookup, stage) != _shape(self.program, update, stage):
-            self.problems.add(
-                "update_key has parts of other widths than key, so it could name no context", update.mark
-            )
 
     def key(self, key: Key, stage: Stage, what: str, *, temporaries: bool) -> None:
         for part in key.parts:
@@ -262,7 +257,7 @@ class _Check:
     def write(self, write: Write, stage: Stage) -> None:
         if isinstance(write.key, Key):
             self.key(write.key, stage, "key of a write", temporaries=True)
-            self.shape_of_table(write, stage)
+            self.shape_of_table(write.table, write.key, stage, "the key")
         for update in write.updates:
             for operand in (update.a, update.b):
                 self.operand(operand, stage, update.mark, written=write.table)
@@ -274,17 +269,14 @@ class _Check:
                         f"constant {operand.value} is too wide for {update.target}, {width} bits", update.mark
                     )
 
-    def shape_of_table(self, write: Write, stage: Stage) -> None:
-        """A foreign key must look like the key under which the table's own stages look up."""
-        assert isinstance(write.key, Key)
-        for other in self.program.stages:
-            if other.table == write.table and other.lookup is not None:
-                if _shape(self.program, other.lookup, other) != _shape(self.program, write.key, stage):
-                    self.problems.add(
-                        f"the key has parts of other widths than stage {other.name!r} uses for table {write.table!r}",
-                        write.key.mark,
-                    )
-                return
+    def shape_of_table(self, table: str, key: Key, stage: Stage, what: str) -> None:
+        """All keys of a table look alike: as the first one that the program names it by."""
+        shape = _shape(self.program, key, stage)
+        first, where = self.shapes.setdefault(table, (shape, stage.name))
+        if shape != first:
+            self.problems.add(
+                f"{what} has parts of other widths than stage {where!r} uses for table {table!r}", key.mark
+            )
 
     def targets(self, entry: Entry, stage: Stage) -> None:
         """Two updates of one target in one entry have no order, so they are refused."""
