@@ -20,7 +20,7 @@ from oppcache.consistency.migrate import demote, promote
 from oppcache.fastpath.slots import Slots, free_slot, make_slots, occupant, occupy, take_slot
 from oppcache.opp import arrays as A
 from oppcache.opp.contexts import has_room, location, make_store
-from oppcache.opp.fields import W_LENGTH, W_NOW
+from oppcache.opp.fields import W_ID, W_LENGTH, W_NOW
 from oppcache.opp.lower import lower
 from oppcache.opp.machine import RESERVE
 from oppcache.opp.program import Program
@@ -48,6 +48,7 @@ _NIC, _CPU = 0, 1
 FLOW_DTYPE = np.dtype(
     [
         ("packets", np.int64),  # since the run's start
+        ("newest", np.int64),  # number of the newest of them, + 1
         ("last", np.int64),  # ns
         ("gap", np.int64),  # moving average of the gaps between packets, ns; weight 1/8 for the newest
         ("admitted", np.int64),  # 1 from the first admission on
@@ -91,9 +92,12 @@ class Outcomes(NamedTuple):
 
 
 @kernel
-def _meet(tally, table, first, record, now):
+def _meet(tally, table, first, record, now, number):
     """Note a packet of a flow; return the flow's row. Coverage is counted in the ``first`` table alone."""
     row = tally.flow_at[table] + record
+    if tally.flows["newest"][row] == number + 1:
+        return row  # met in an earlier stage, on the same table
+    tally.flows["newest"][row] = number + 1
     packets = tally.flows["packets"][row]
     if packets > 0:
         gap = now - tally.flows["last"][row]
@@ -170,9 +174,9 @@ def _release_gone(program, store, cache, scratch, remove, poison):
 
 
 @kernel
-def _lookup(program, store, cache, tally, table, record, now, side, hit):
+def _lookup(program, store, cache, tally, table, record, now, number, side, hit):
     """Account for one lookup; return (side that runs the stage, flow row, next use, was on the NIC)."""
-    row = _meet(tally, table, cache.first_table, record, now)
+    row = _meet(tally, table, cache.first_table, record, now, number)
     cursor = tally.cursor[0]
     tally.cursor[0] = cursor + 1
     next_use = np.int64(-1)
@@ -235,11 +239,13 @@ def run_packets(
             record = find_context(program, store, stage, vector, scratch)
             if record < 0:
                 stage = run_stage(program, store, variables, stage, record, vector, scratch)
+                if scratch[A.S_GONE] != _ZERO:
+                    _release_gone(program, store, cache, scratch, remove, poison)
                 continue
             table = program.stages["table"][stage]
             flags |= LOOKED_UP
             side, row, next_use, was_on_nic = _lookup(
-                program, store, cache, tally, table, record, now, side, hit
+                program, store, cache, tally, table, record, now, np.int64(vector[W_ID]), side, hit
             )
             if side == _CPU:
                 flags |= CROSSED

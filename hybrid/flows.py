@@ -29,11 +29,12 @@ def _count(program, store, vectors, start, scratch):
 
 
 def counts_flows(program: Program) -> bool:
-    """Whether the program itself looks every IP packet's connection up, in its first stage."""
+    """Whether the program itself looks every IP packet's connection up, in its first stage and there alone."""
     first = program.pipeline()[0] if program.stages else None
     return (
         first is not None
         and first.lookup is not None
+        and [s.table for s in program.stages].count(first.table) == 1
         and first.lookup.symmetric
         and {part.name for part in first.lookup.parts} == set(_FIVE_TUPLE)
     )

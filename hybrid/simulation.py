@@ -118,6 +118,8 @@ class _Run:
             outcomes = make_outcomes(len(vectors))
             # The chunk in which the warm-up ends is cut there.
             cut = min(max(skip - done, 0), len(vectors))
+            if cut < len(vectors) and self.flows is not None:
+                self.flows.add(vectors[cut:])  # as they entered: the program may rewrite their addresses
             for start, stop in ((0, cut), (cut, len(vectors))):
                 if start == stop:
                     continue
@@ -125,8 +127,6 @@ class _Run:
                     self._begin_measuring()
                 self._take(vectors, start, stop, outcomes)
             if cut < len(vectors):
-                if self.flows is not None:
-                    self.flows.add(vectors[cut:])
                 self._note_time(vectors[cut:])
                 self.series.add(vectors[cut:, W_NOW], outcomes.flags[cut:])
             done += len(vectors)
