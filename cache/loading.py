@@ -246,7 +246,9 @@ def _size(policy: Eviction | Admission, capacity: int, keys: int, mark: Mark) ->
 
 
 def make_state(policy: Eviction | Admission, capacity: int, keys: int) -> np.ndarray:
-    """Return a policy's ``int64`` state, initialised (and configured)."""
+    """Return a policy's ``int64`` state, initialised (and configured); empty where there are no slots."""
+    if capacity == 0:
+        return np.zeros(0, np.int64)  # never asked: its init need not cope with nothing
     state = np.zeros(_size(policy, capacity, keys, Mark(policy.name)), np.int64)
     policy.init(state, capacity)
     if isinstance(policy, Admission) and policy.configure is not None and policy.value is not None:
