@@ -249,7 +249,9 @@ def _timer(read: Reader, node: Mapping[str, Any], key: str, table: Table) -> Tim
     if timeout == 0:
         read.problems.add("a timer of 0 would never run: write off to clear it", mark)
     if timeout > MAX_TIMEOUT_NS:
-        read.problems.add(f"got a timer of {value}, expected at most {MAX_TIMEOUT_NS} ns (some 146 years)", mark)
+        read.problems.add(
+            f"got a timer of {value}, expected at most {MAX_TIMEOUT_NS} ns (some 146 years)", mark
+        )
     return Timer(timeout, to)
 
 
