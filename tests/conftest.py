@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -46,3 +49,16 @@ def shared() -> Path:
 def traces(shared: Path) -> Path:
     """Folder of real captures."""
     return shared / "traces"
+
+
+@pytest.fixture(scope="session")
+def random_programs() -> ModuleType:
+    """The module ``random_programs.py`` beside this file: programs, packets and sources for property tests."""
+    name = "oppcache_random_programs"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("random_programs.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]

@@ -1,0 +1,70 @@
+"""The compiled step against the plain reference, on programs and packets drawn at random.
+
+If these break, the NIC model, the software switch and the live processes no longer mean what the machine's
+definition says.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+from types import ModuleType
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
+
+
+@settings(max_examples=250, derandomize=True, deadline=None, suppress_health_check=QUIET)
+@given(rng=st.randoms(use_true_random=False))
+def test_the_step_means_what_the_reference_says(random_programs: ModuleType, rng: Random) -> None:
+    random_programs.check_machine(rng, packets=24)
+
+
+def test_the_step_means_what_the_reference_says_on_many_seeds(
+    random_programs: ModuleType, full: bool
+) -> None:
+    count = 40_000 if full else 500
+    valid = 0
+    for seed in range(count):
+        try:
+            valid += random_programs.check_machine(Random(seed))
+        except AssertionError as error:
+            pytest.fail(f"seed {seed}: {error}")
+    assert valid > 0.9 * count
+
+
+SCRIPT = """
+import importlib.util, sys
+from random import Random
+spec = importlib.util.spec_from_file_location("random_programs", sys.argv[1])
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+print(sum(module.check_machine(Random(seed), 12) for seed in range(int(sys.argv[2]))))
+"""
+
+
+@pytest.mark.parametrize(
+    ("setting", "programs", "programs_full"),
+    [("NUMBA_DISABLE_JIT", 200, 5_000), ("NUMBA_BOUNDSCHECK", 400, 20_000)],
+)
+def test_it_does_so_under_every_numba_setting(
+    setting: str, programs: int, programs_full: int, checkout: Path, full: bool
+) -> None:
+    """Plain Python finds types that only Numba forgives; bounds checks find what writes past an array's end."""
+    count = programs_full if full else programs
+    module = checkout / "tests" / "random_programs.py"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SCRIPT, str(module), str(count)],
+        env={**os.environ, setting: "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout) > 0.8 * count
