@@ -12,6 +12,7 @@ import signal
 import time
 import traceback
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -88,8 +89,8 @@ class Crew:
         self.running: dict[Future[_Result], Task] = {}
         self.started = self.looked = 0.0
 
-    def run(self) -> None:
-        """Do everything.
+    def run(self, begin: Callable[[], None]) -> None:
+        """Do everything; ``begin`` is called when kernels are ready and the first run begins.
 
         Raises:
             InputError: of the first run that meets bad input; runs under way are left, finished ones stay.
@@ -97,6 +98,7 @@ class Crew:
         """
         try:
             self._warm_up()
+            begin()
             self.started = time.monotonic()
             while self.pending:
                 self._do_next_here()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,23 +15,13 @@ from .schema import FigureSpec
 if TYPE_CHECKING:
     import polars
 
-_UNIT_WORDS = {
-    "1": "",
-    "": "",
-    "s": "s",
-    "B": "bytes",
-    "bit/s": "bit/s",
-    "packets/s": "packets/s",
-    "1/s": "1/s",
-}
-
 
 @dataclass(frozen=True)
 class Axis:
     """What an axis measures.
 
     Attributes:
-        label: words, with the unit where numbers have one.
+        label: words, without the unit.
         unit: base unit, as in :class:`~.metrics.Metric`.
         values: distinct values, in order: sorted numbers, or names as they were swept.
         categorical: whether the values are names.
@@ -41,6 +31,11 @@ class Axis:
     unit: str
     values: tuple[Value, ...] = ()
     categorical: bool = False
+
+    @property
+    def unit_words(self) -> str:
+        """The unit as a label says it."""
+        return {"packets/s": "packet/s"}.get(self.unit, self.unit)
 
     def is_geometric(self) -> bool:
         """Whether the values are sizes that grow by factors, which a logarithmic axis spreads evenly."""
@@ -93,6 +88,7 @@ class FigureData:
         y: vertical axis.
         legend: title of the legend.
         seeds: number of seeds behind each point.
+        ordered: whether groups are told apart by a number.
         groups: of a figure from ``results.csv``.
         curves: of a figure from a series.
     """
@@ -103,6 +99,7 @@ class FigureData:
     y: Axis
     legend: str
     seeds: int
+    ordered: bool = False
     groups: tuple[Group, ...] = ()
     curves: tuple[Curve, ...] = ()
 
@@ -140,25 +137,44 @@ def from_results(frame: polars.DataFrame, spec: FigureSpec, manifest: Mapping[st
             )
         )
     return FigureData(
-        spec, _title(manifest), x, _y_axis(spec.y), _legend(spec.by), _seeds(manifest), groups=tuple(groups)
+        spec,
+        _title(manifest),
+        x,
+        _y_axis(spec.y),
+        _legend(spec.by),
+        _seeds(manifest),
+        ordered=_ordered(row[1] for row in rows),
+        groups=tuple(groups),
     )
 
 
 def from_series(frame: polars.DataFrame, spec: FigureSpec, manifest: Mapping[str, Any]) -> FigureData:
     """Gather a figure's curves, one a run, from a series."""
     column = spec.y if spec.y in frame.columns else frame.columns[-1]
-    curves = []
+    curves, keys = [], []
     for _, part in sorted(frame.group_by("run"), key=lambda item: item[0]):
         key = tuple(part[name][0] for name in spec.by)
         x, y = part[spec.x].to_numpy(), part[column].to_numpy()
         if spec.x == "packets":
             x = x.cumsum()  # a series counts packets by window
+        keys.append(key)
         curves.append(Curve(_label(key), x.astype(np.float64), y.astype(np.float64)))
-    x_axis = Axis("time (s)", "s") if spec.x == "time" else Axis("packets", "")
+    x_axis = Axis("time", "s") if spec.x == "time" else Axis("packets", "")
     legend = _legend(spec.by)
     return FigureData(
-        spec, _title(manifest), x_axis, _y_axis(spec.y), legend, _seeds(manifest), curves=tuple(curves)
+        spec,
+        _title(manifest),
+        x_axis,
+        _y_axis(spec.y),
+        legend,
+        _seeds(manifest),
+        ordered=_ordered(keys),
+        curves=tuple(curves),
     )
+
+
+def _ordered(keys: Iterable[tuple[Value, ...]]) -> bool:
+    return all(len(key) == 1 and not isinstance(key[0], str) for key in keys)
 
 
 def _rows(frame: polars.DataFrame, spec: FigureSpec) -> list[tuple[Value, tuple[Value, ...], float | None]]:
@@ -176,16 +192,13 @@ def _x_axis(key: str, values: Sequence[Value], manifest: Mapping[str, Any]) -> A
     if key == "traffic.rate" and not categorical:
         given = manifest.get("configuration", {}).get("sweep", {}).get(key, [""])
         unit = rate_unit(given[0])
-    words = _UNIT_WORDS.get(unit, unit)
-    label = paths.title(key) + (f" ({words})" if words and not categorical else "")
-    return Axis(label, unit, distinct if categorical else tuple(sorted(distinct)), categorical)
+    return Axis(paths.title(key), unit, distinct if categorical else tuple(sorted(distinct)), categorical)
 
 
 def _y_axis(name: str) -> Axis:
     metric = metrics.find_metric(name)
     unit = metric.unit if metric else ""
-    words = _UNIT_WORDS.get(unit, unit)
-    return Axis(metrics.label(name) + (f" ({words})" if words else ""), unit)
+    return Axis(metrics.label(name), unit)
 
 
 def _label(key: tuple[Value, ...]) -> str:

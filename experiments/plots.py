@@ -13,14 +13,13 @@ from pydantic import ValidationError
 
 from oppcache.opp.errors import InputError, Mark
 
-from . import store
+from . import dress, store
 from .drawings import kind_module, kinds
-from .figure_data import Axis, FigureData, from_results, from_series, value_text
+from .figure_data import FigureData, from_results, from_series
 from .results import Results, load
 from .schema import FigureSpec
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 log = logging.getLogger("oppcache")
@@ -106,8 +105,11 @@ def draw(data: FigureData) -> Figure:
     with house_style():
         figure = Figure(layout="constrained")
         axes = figure.add_subplot()
+        axes.set_prop_cycle(dress.palette(data))
         kind_module(data.spec.kind).draw(axes, data)
-        _dress(axes, data)
+        dress.axes(axes, data)
+        dress.title(figure, data)
+        dress.resize(figure, data)
     return figure
 
 
@@ -124,68 +126,3 @@ def write(figure: Figure, stem: Path) -> list[Path]:
         store.write_atomically(path, save)
         files.append(path)
     return files
-
-
-def _dress(axes: Axes, data: FigureData) -> None:
-    axes.set_xlabel(data.x.label)
-    axes.set_ylabel(data.y.label)
-    if data.title:
-        axes.set_title(_wrapped(data.title), loc="left")
-    _dress_x(axes, data)
-    _dress_numbers(axes.yaxis, data.y)
-    _legend(axes, data)
-
-
-def _dress_x(axes: Axes, data: FigureData) -> None:
-    from matplotlib.ticker import FixedLocator, NullLocator
-
-    if data.spec.kind == "bar":
-        return
-    if data.x.categorical:
-        axes.set_xticks(range(len(data.x.values)), [value_text(value) for value in data.x.values])
-        axes.margins(x=0.1)
-        return
-    if data.x.is_geometric():
-        axes.set_xscale("log", base=2)
-        axes.xaxis.set_major_locator(FixedLocator([float(value) for value in data.x.values]))
-        axes.xaxis.set_minor_locator(NullLocator())
-    _dress_numbers(axes.xaxis, data.x)
-
-
-def _dress_numbers(axis: Any, measured: Axis) -> None:
-    from matplotlib.ticker import EngFormatter, FuncFormatter, PercentFormatter
-
-    if measured.unit == "1":
-        low, high = sorted(axis.get_view_interval())
-        axis.set_major_formatter(PercentFormatter(1.0, decimals=0 if high - low >= 0.04 else 1))
-    elif measured.unit in ("s", "B", "bit/s", "packets/s", "1/s"):
-        axis.set_major_formatter(EngFormatter(sep=""))
-    else:
-        axis.set_major_formatter(FuncFormatter(lambda value, _: value_text(float(f"{value:.6g}"))))
-
-
-def _legend(axes: Axes, data: FigureData) -> None:
-    """Put the legend beside the axes, in the order in which the lines end, so that the eye need not search."""
-    handles, labels = axes.get_legend_handles_labels()
-    named = [(handle, label) for handle, label in zip(handles, labels, strict=True) if label]
-    if not named:
-        return
-    ends = {group.label: float(group.mean.mean()) for group in data.groups if len(group.mean)}
-    if data.spec.kind != "bar":
-        named.sort(key=lambda item: -ends.get(item[1], 0.0))
-    bounds = {group.label for group in data.groups if group.bound}
-    words = [f"{label} (bound)" if label in bounds else label for _, label in named]
-    axes.legend(
-        [handle for handle, _ in named],
-        words,
-        title=data.legend,
-        loc="center left",
-        bbox_to_anchor=(1.01, 0.5),
-        alignment="left",
-    )
-
-
-def _wrapped(text: str, width: int = 60) -> str:
-    import textwrap
-
-    return "\n".join(textwrap.wrap(text, width))

@@ -105,7 +105,7 @@ class Bar:
         self.bar.advance(self.task)
 
     def stop(self) -> None:
-        self.bar.stop()
+        self.bar.stop()  # harmless if it never started
 
 
 def make_progress(quiet: bool = False) -> Progress:

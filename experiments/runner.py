@@ -61,9 +61,8 @@ def run_plan(plan: Plan, out: Path, jobs: int, progress: Progress, *, force: boo
     if not pending:
         return outcome
     report = Report(outcome, progress)
-    progress.start(len(plan.runs), outcome.resumed)
     try:
-        Crew(pending, jobs, report).run()
+        Crew(pending, jobs, report).run(lambda: progress.start(len(plan.runs), outcome.resumed))
     finally:
         progress.stop()
     return outcome

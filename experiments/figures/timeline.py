@@ -12,10 +12,9 @@ SOURCE = "series"
 
 
 def draw(axes: Axes, data: FigureData) -> None:
-    """Draw one line a run; the runs of a group share its colour and its place in the legend."""
-    colours: dict[str, str] = {}
+    """Draw one line a run; the runs of a group share its look and its place in the legend."""
+    looks: dict[str, dict[str, Any]] = {}
     for curve in data.curves:
-        known = curve.label in colours
-        style: dict[str, Any] = {"color": colours[curve.label]} if known else {"label": curve.label}
+        style = looks.get(curve.label, {"label": curve.label})
         (line,) = axes.plot(curve.x, curve.y, marker="", linewidth=1.2, **style)
-        colours.setdefault(curve.label, str(line.get_color()))
+        looks.setdefault(curve.label, {"color": line.get_color(), "linestyle": line.get_linestyle()})
