@@ -98,14 +98,14 @@ def check(
 
 def _check_abilities(tree: MarkedDict, experiment: Experiment, problems: Problems) -> None:
     from oppcache.consistency import protocol_names
-    from oppcache.fastpath import profile_names
+    from oppcache.fastpath import runnable_profile_names
 
     def mark(*path: str) -> Mark:
         return mark_at(tree, path)
 
     profile, protocol = experiment.nic.profile, experiment.consistency.protocol
     place, planned = mark("nic", "profile"), abilities.PLANNED_PROFILES
-    check_name(problems, "nic.profile", profile, profile_names(), planned, place)
+    check_name(problems, "nic.profile", profile, runnable_profile_names(), planned, place)
     place, later = mark("consistency", "protocol"), abilities.PLANNED_PROTOCOLS
     check_name(problems, "consistency.protocol", protocol, protocol_names(), later, place)
     only = (

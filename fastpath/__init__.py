@@ -1,8 +1,21 @@
-"""The NIC: profiles, and context tables with a limited number of slots."""
+"""The NIC: profiles of devices, how a program fits one, and context tables with a limited number of slots."""
 
 if __name__ != "oppcache.fastpath":
     raise ImportError(f"import oppcache.fastpath, not {__name__}: a second copy would not share its classes")
 
-from .profiles import Profile, load_profile, profile_names
+from .fit import Fit, StageFit, fit
+from .limits import Limit
+from .profiles import Profile, load_profile, profile_names, runnable_profile_names
+from .reasons import Reason
 
-__all__ = ["Profile", "load_profile", "profile_names"]
+__all__ = [
+    "Fit",
+    "Limit",
+    "Profile",
+    "Reason",
+    "StageFit",
+    "fit",
+    "load_profile",
+    "profile_names",
+    "runnable_profile_names",
+]

@@ -9,7 +9,7 @@ import numpy as np
 from oppcache.cache import Admission, Eviction, load_admission, load_policy
 from oppcache.cache.loading import make_state
 from oppcache.consistency import protocol_names
-from oppcache.fastpath import load_profile
+from oppcache.fastpath import load_profile, runnable_profile_names
 from oppcache.fastpath.slots import make_slots
 from oppcache.opp import arrays as A
 from oppcache.opp.contexts import grow, has_room, make_store
@@ -50,7 +50,11 @@ def simulate(setup: Setup, progress: Progress | None = None, observe: Observer |
 
 
 def _check(setup: Setup) -> None:
-    load_profile(setup.profile)
+    if not load_profile(setup.profile).runnable:
+        known = ", ".join(runnable_profile_names())
+        raise InputError(
+            f"NIC profile {setup.profile!r} is not available to run in this version; available: {known}"
+        )
     if setup.protocol not in protocol_names():
         known = ", ".join(protocol_names())
         hint = near_miss(setup.protocol, protocol_names())

@@ -210,5 +210,5 @@ def _table_dict(one: TableAnalysis) -> dict[str, Any]:
 
 def _global_dict(one: GlobalAnalysis) -> dict[str, Any]:
     mode = one.mode
-    consistency = {"modes": mode.modes, "promise": mode.promise, "why": mode.why}
+    consistency = {"modes": mode.modes, "relaxed": mode.relaxed, "promise": mode.promise, "why": mode.why}
     return {"name": str(one.variable.variable), **_class_dict(one.variable), "consistency": consistency}

@@ -45,7 +45,10 @@ def _lines(analysis: Analysis) -> Iterator[str]:
         yield "globals"
     for one in analysis.globals:
         yield from _variable(str(one.variable.variable), one.variable)
-        yield from labelled("", f"needs {' or '.join(one.mode.modes)}: {one.mode.why}.")
+        modes = " or ".join(
+            (*one.mode.modes, *(f"{m} (if a safe answer is enough)" for m in one.mode.relaxed))
+        )
+        yield from labelled("", f"needs {modes}: {one.mode.why}.")
         yield from labelled("", f"promise: {one.mode.promise}.")
     yield ""
     if not analysis.groups:

@@ -30,11 +30,17 @@ CLASSES = (CONSTANT, SCRATCH, COUNTER, MIN_MAX, GUARDED, ASSIGNED)
 
 @dataclass(frozen=True)
 class Mode:
-    """What keeps a global of one class consistent: the modes that do, what is promised, and why."""
+    """What keeps a global of one class consistent.
+
+    Attributes:
+        modes: any of them does.
+        relaxed: what does where a safe answer is enough.
+    """
 
     modes: tuple[str, ...]
     promise: str
     why: str
+    relaxed: tuple[str, ...] = ()
 
 
 MODES = {
@@ -54,8 +60,9 @@ MODES = {
     ),
     GUARDED: Mode(
         ("home-nic", "home-cpu"),
-        "exact; escrow instead never over-admits, but is not one history",
+        "exact; escrow never over-admits, but may refuse early and is not one history",
         "its value decides over its own update, so one side must do all steps",
+        ("escrow",),
     ),
     ASSIGNED: Mode(
         ("home-nic", "home-cpu"), "exact", "the order of its updates shows, so one side must do all steps"

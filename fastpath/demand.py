@@ -1,0 +1,199 @@
+"""What a program's stages ask of a NIC: widths, counts, and the fields that they read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from oppcache.opp import arrays as A
+from oppcache.opp.dataflow import LOOKED_UP, entries_of, operands_in, place_of
+from oppcache.opp.fields import FIELD_BY_NAME, W_FAMILY, W_HEADERS, Header
+from oppcache.opp.lower import Lowered
+from oppcache.opp.program import Entry, Key, Operand, Program, Stage, Table, Term, Update, Write
+from oppcache.opp.sharing import narrow_bits
+from oppcache.opp.validate import key_bits
+
+# Header groups of a profile that hold a field, by the field's first part; any of them will do.
+_GROUPS = {
+    "ip": ("ipv4", "ipv6"),
+    "l4": ("tcp", "udp", "sctp", "udplite"),
+    "l3": ("checksums",),
+}
+_OPTIONS = ("tcp.mss", "tcp.wscale", "tcp.sack_permitted", "tcp.tsval", "tcp.tsecr")
+_ALWAYS = ("packet_length", "in_port")
+_HEADER_GROUPS = {
+    Header.IP: ("ipv4", "ipv6"),
+    Header.INNER_IPV4: ("inner",),
+    Header.INNER_IPV6: ("inner",),
+    Header.INNER_IP: ("inner",),
+    Header.INNER_L4: ("inner",),
+    Header.LATER_FRAGMENT: ("fragment",),
+    Header.L4_PORTS: ("tcp", "udp", "sctp", "udplite"),
+    Header.IPV6_EXT: ("ipv6",),
+}
+_IPV6_ONLY = ("ipv6", "icmpv6")
+
+
+def groups_of_field(name: str) -> tuple[str, ...]:
+    """Header groups of which a parser must read one to give a field; none: it is always there."""
+    if name in _ALWAYS:
+        return ()
+    if name in _OPTIONS:
+        return ("tcp-options",)
+    first = name.partition(".")[0]
+    return ("checksums",) if name.endswith("csum_ok") else _GROUPS.get(first, (first,))
+
+
+def groups_of_header(name: str) -> tuple[str, ...]:
+    """Header groups of which a parser must read one to tell whether a header is there."""
+    return _HEADER_GROUPS.get(Header[name.upper()], (name,))
+
+
+def widths(program: Program, key: Key, stage: Stage) -> dict[int, int]:
+    """Width of a key by IP version, leaving out a version whose packets never have that key."""
+    names = [part.name for part in key.parts if part.kind == "field"]
+    wide = {6: key_bits(program, key, stage)}
+    if not any(name.partition(".")[0] in _IPV6_ONLY for name in names):
+        narrow = {4: narrow_bits(program, key, stage)}
+        return narrow if any(name.startswith("ipv4.") for name in names) else narrow | wide
+    return wide
+
+
+def label_bits(program: Program, table: Table) -> int:
+    """Bits for the largest state label that a program names in a table."""
+    labels = [table.initial_state, len(table.states) - 1]
+    for stage in program.pipeline():
+        for entry in entries_of(stage):
+            if stage.table == table.name:
+                labels += [p.value for term in entry.match if term.kind == "state" for p in term.patterns]
+            for write in entry.writes:
+                if write.table == table.name:
+                    labels += [write.next_state] if isinstance(write.next_state, int) else []
+                    labels += [t.to for t in (write.idle, write.hard) if t is not None and t.to is not None]
+    return max(0, *labels).bit_length()
+
+
+def metadata_bits(program: Program) -> dict[str, int]:
+    """Bits that each metadata word needs, from the widest value that is ever set."""
+    bits = dict.fromkeys(program.metadata, 0)
+    while True:  # words are set from words, so again until nothing grows
+        before = dict(bits)
+        for stage in program.pipeline():
+            for entry in entries_of(stage):
+                for action in entry.actions:
+                    if action.target.startswith("metadata."):
+                        name = action.target.partition(".")[2]
+                        wide = min(_value_bits(program, action.operand, stage, bits), program.word_bits)
+                        bits[name] = max(bits[name], wide)
+        if bits == before:
+            return bits
+
+
+def _value_bits(program: Program, operand: Operand, stage: Stage, metadata: dict[str, int]) -> int:
+    if operand.kind == "const":
+        return operand.value.bit_length()
+    if operand.kind == "field":
+        return FIELD_BY_NAME[operand.name].bits
+    if operand.kind == "metadata":
+        return metadata[operand.name]
+    if operand.kind == "direction":
+        return 1
+    return 32 if operand.kind == "random" else program.width(operand, stage)
+
+
+def rows_by_version(lowered: Lowered, stage: int) -> dict[int, int]:
+    """Ternary rows of a stage after expansion, by the IP version that can match them (both count those of none).
+
+    Args:
+        stage: number of the stage in pipeline order.
+    """
+    arrays = lowered.arrays
+    first, count = int(arrays.stages["first_row"][stage]), int(arrays.stages["rows"][stage])
+    totals = {4: 0, 6: 0}
+    for row in range(first, first + count):
+        versions = {4, 6}
+        at, cells = int(arrays.rows["first_cell"][row]), int(arrays.rows["cells"][row])
+        for cell in range(at, at + cells):
+            if arrays.cells["kind"][cell] != A.CELL_WORD:
+                continue
+            value, index = int(arrays.cells["value"][cell]), int(arrays.cells["index"][cell])
+            if index == W_FAMILY:
+                versions &= {value & 0xFF}
+            elif index == W_HEADERS:
+                versions -= {6} if value >> Header.IPV4 & 1 else set()
+                versions -= {4} if value >> Header.IPV6 & 1 else set()
+        for version in versions:
+            totals[version] += 1
+    return totals
+
+
+def match_bits(program: Program, stage: Stage, version: int) -> int:
+    """Width of a stage's ternary entries for packets of one IP version: every subject that an entry matches."""
+    found: dict[tuple[str, str], int] = {}
+    metadata = metadata_bits(program)
+    for entry in stage.entries:
+        for term in entry.match:
+            key = (term.kind, "" if term.kind == "state" else term.name)
+            found[key] = max(found.get(key, 0), _term_bits(program, term, stage, version, metadata))
+    return sum(found.values())
+
+
+def _term_bits(program: Program, term: Term, stage: Stage, version: int, metadata: dict[str, int]) -> int:
+    if term.kind == "state":
+        table = program.table(stage.table) if stage.table is not None else None
+        return 0 if table is None else max(1, label_bits(program, table))
+    if term.kind == "field":
+        field = FIELD_BY_NAME[term.name]
+        if not field.is_address:
+            return 0 if version == 4 and term.name.partition(".")[0] in _IPV6_ONLY else field.bits
+        if version == 4:
+            return 32 if any(p.family != 6 for p in term.patterns) else 0
+        return 128 if any(p.family != 4 for p in term.patterns) else 0
+    if term.kind == "metadata":
+        widest = max((max(p.value, p.high or 0) for p in term.patterns), default=0).bit_length()
+        return max(1, metadata[term.name], widest)
+    return 1
+
+
+def reads_ip(stage: Stage) -> bool:
+    """Whether a stage's work depends on the packet's IP addresses or ports."""
+    names = [*fields_decided_on(stage), *(o.name for o in operands_in(stage) if o.kind == "field")]
+    return any(groups_of_field(name) in (_GROUPS["ip"], _GROUPS["l4"]) for name in names)
+
+
+def fields_decided_on(stage: Stage) -> list[str]:
+    """Fields that a stage's keys, temporaries, conditions and matches read: without them nothing can run."""
+    parts = (stage.lookup, stage.update, stage.temporaries, stage.conditions)
+    found = [o.name for part in parts for o in operands_in(part) if o.kind == "field"]
+    found += [term.name for e in entries_of(stage) for term in e.match if term.kind == "field"]
+    return list(dict.fromkeys(found))
+
+
+def headers_matched(stage: Stage) -> list[str]:
+    """Every header whose presence a stage's entries match."""
+    return list(dict.fromkeys(t.name for e in entries_of(stage) for t in e.match if t.kind == "valid"))
+
+
+def globals_of(stage: Stage) -> list[str]:
+    """Globals that a stage reads or updates, as ``group.name``."""
+    return list(dict.fromkeys(o.name for o in operands_in(stage) if o.kind == "global"))
+
+
+def tables_of(stage: Stage) -> list[str]:
+    """Context tables that a stage looks up or writes."""
+    own = [stage.table] if stage.table is not None else []
+    return list(dict.fromkeys([*own, *(w.table for e in entries_of(stage) for w in e.writes)]))
+
+
+def updates_of(entry: Entry) -> Iterator[tuple[Write, Update]]:
+    """Every update of an entry, with the write that it is part of."""
+    for write in entry.writes:
+        for update in write.updates:
+            yield write, update
+
+
+def key_kind(write: Write, stage: Stage) -> str:
+    """Which context a write goes to, in a profile's words: ``lookup``, ``update`` or ``other``."""
+    place = place_of(write, stage)
+    if place == LOOKED_UP or place == stage.lookup:
+        return "lookup"
+    return "update" if place == stage.update else "other"
