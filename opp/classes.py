@@ -164,7 +164,7 @@ def _written_before(flow: Dataflow, read: ReadSite) -> bool:
     if read.variable.kind != GLOBAL and (key is None or _rewritten(flow, key)):
         return False
     present = _of_key(key) if key is not None and read.variable.kind != GLOBAL else frozenset()
-    if read.how == "update" and not _takes_none(read.entry):
+    if not _takes_none(read.entry):
         present |= _of_match(read.entry) | _of_key(read.stage.lookup)
     return _Paths(flow, read.variable, key, present).written_at(read.stage)
 
