@@ -184,7 +184,7 @@ class _Paths:
         for number, stage in enumerate(pipeline):
             before = arriving[number]
             if stage.name == target.name:
-                return before is not False
+                return before is True
             if before is None:
                 continue
             ways = [(before, number + 1)] if self._may_pass(stage) else []
