@@ -165,9 +165,10 @@ class ProgramMaker:
         if d.chance(3):
             self.tables[name]["initial"] = d.pick(("busy", 7, 2**32 - 2))
         shape: list[Any] = []
-        for kind in d.some(list(PAIRS), 2):
+        kinds = ["address", 16, "address", 16, 48, 32, 128]
+        for kind in dict.fromkeys(d.pick(kinds) for _ in range(d.number(3))):
             shape += [kind, kind]
-        shape += d.some([16, 8, 32, 12, 48, "word", "wide"], 3)
+        shape += d.some([8, 16, 32, "word", 12, 48, "wide"], 2)
         d.rng.shuffle(shape)
         self.shapes[name] = shape or [16]
 
@@ -282,7 +283,7 @@ class ProgramMaker:
         state["update"] = "update_key" in out
         out |= {"temporaries": temporaries, "conditions": conditions}
         out["entries"] = [
-            {"name": f"e{i}", "match": self.match(state), **self.entry(state)} for i in range(d.number(4))
+            {"name": f"e{i}", "match": self.match(state), **self.entry(state)} for i in range(d.number(5))
         ]
         if out["entries"] and d.chance(3):
             ranks = list(range(len(out["entries"])))
@@ -415,6 +416,8 @@ def make_vectors(rng: Random, layout: Layout, count: int) -> np.ndarray:
     rows = np.zeros((count, layout.words), np.uint64)
     now = d.pick((0, 1, 1_700_000_000_123_456_789))
     shapes = [_headers(d) for _ in range(1 + d.number(4))]
+    numbers = [5, *d.some((6, 0, 1, 2**64 - 1), 2)]
+    addresses = {version: [pool[0], *d.some(pool[1:], 2)] for version, pool in ADDRESSES.items()}
     for number in range(count):
         now += d.pick(JUMPS)
         family, present = d.pick(shapes)
@@ -426,26 +429,26 @@ def make_vectors(rng: Random, layout: Layout, count: int) -> np.ndarray:
             if word == W_FAMILY or (field.header is not None and field.header not in present):
                 continue
             if field.words == 2:
-                value = d.pick(ADDRESSES[family if field.is_address else 6])
+                value = d.pick(addresses[family if field.is_address else 6])
                 if field.is_address and family == 4:
                     value |= 0xFFFF << 32
                 row[word], row[word + 1] = value >> 64, value & (2**64 - 1)
             elif name in ("ipv4.src", "ipv4.dst"):
-                row[word] = d.pick(ADDRESSES[4])
+                row[word] = d.pick(addresses[4])
             else:
                 full = (1 << field.bits) - 1
-                row[word] = min(d.pick((5, 6, 0, 1, full)), full)
+                row[word] = min(d.pick(numbers), full)
     return rows
 
 
 def _headers(d: Draw) -> tuple[int, set[Header]]:
     """A kind of packet: its IP family (0: none) and the headers that are there."""
-    family = d.pick((4, 6, 4, 0))
-    present = {Header.ETH} if not d.chance(4) else set()
-    present |= set(d.some((Header.VLAN, Header.ARP, Header.INNER_L4, Header.FRAGMENT), 2))
+    family = d.pick((4, 6, 4, 6, 4, 0))
+    present = {Header.ETH} if not d.chance(5) else set()
+    present |= {h for h in (Header.VLAN, Header.ARP, Header.INNER_L4, Header.FRAGMENT) if d.chance(2)}
     if family:
         present |= {Header.IP, Header.IPV4 if family == 4 else Header.IPV6}
-        present |= {Header.TCP, Header.L4_PORTS} if not d.chance(3) else set()
+        present |= {Header.TCP, Header.L4_PORTS} if not d.chance(5) else set()
     return family, present
 
 
