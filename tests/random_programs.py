@@ -22,6 +22,12 @@ from oppcache.opp.fields import (
     W_FAMILY,
     W_HEADERS,
     W_ID,
+    W_IP_DST,
+    W_IP_PROTO,
+    W_IP_SRC,
+    W_L4_DPORT,
+    W_L4_SPORT,
+    W_LENGTH,
     W_NOW,
     Header,
     Layout,
@@ -496,6 +502,23 @@ class Expected:
         assert not len(different), f"packet, word: {different[:5].tolist()}"
         assert contexts == self.reference.canonical_contexts(), "contexts"
         assert variables == self.reference.globals, "globals"
+
+
+def vectors_of_flows(flows: Sequence[int], gaps_ns: Sequence[int] | int = 1_000) -> np.ndarray:
+    """A TCP packet of 100 bytes for each flow number, from a host inside of that number, ``gaps_ns`` apart.
+
+    The header vectors have the core words only, which is all that ``nf:stateful-firewall`` reads.
+    """
+    rows = np.zeros((len(flows), CORE_WORDS), np.uint64)
+    rows[:, W_HEADERS] = 1 << Header.IP | 1 << Header.IPV4 | 1 << Header.TCP | 1 << Header.L4_PORTS
+    rows[:, W_NOW] = np.cumsum(np.broadcast_to(gaps_ns, len(flows)))
+    rows[:, W_ID] = np.arange(len(flows))
+    rows[:, W_FAMILY] = 4
+    rows[:, W_LENGTH] = 100
+    rows[:, W_IP_SRC + 1] = np.asarray(flows, np.uint64) + (0xFFFF << 32 | 0x0A000000)
+    rows[:, W_IP_DST + 1] = 0xFFFF << 32 | 0xC0000201
+    rows[:, W_IP_PROTO], rows[:, W_L4_SPORT], rows[:, W_L4_DPORT] = 6, 1000, 80
+    return rows
 
 
 class MemorySource:
