@@ -223,7 +223,7 @@ def _program_source(tree: MarkedDict, kind: str, name: str, folder: Path) -> str
     return path
 
 
-def tables(experiment: Experiment, resolved: Resolved) -> list[str]:
+def tables(resolved: Resolved) -> list[str]:
     """Return the names of a configuration's context tables."""
     program = opp.load_program(resolved.program, resolved.parameters)
     return [table.name for table in program.tables]

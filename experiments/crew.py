@@ -106,6 +106,7 @@ class Crew:
             while self.running:
                 wait(self.running, _TICK_SECONDS, FIRST_COMPLETED)
                 self._look_around()
+            self.report.progress.update(sum(self.counts))
         except _Found as found:
             self.stop.set()
             raise found.error from None

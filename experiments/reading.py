@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from oppcache.opp.errors import Problems, near_miss
-from oppcache.opp.yaml_source import MarkedDict
+from oppcache.opp.yaml_source import MarkedDict, mark_of
 
-from .document import mark_at
+from .document import as_tree, mark_at, replaced, without
 from .schema import Experiment, Misplaced
 
 _EXPECTED = {
@@ -31,7 +32,7 @@ _REQUIRED = {
 
 def read_experiment(
     tree: MarkedDict, problems: Problems, *, not_missing: Collection[str] = ()
-) -> Experiment | None:
+) -> tuple[MarkedDict, Experiment | None]:
     """Validate a tree against the schema.
 
     Args:
@@ -40,16 +41,43 @@ def read_experiment(
         not_missing: dotted keys that something else (the sweep) will give.
 
     Returns:
-        The experiment, or None if there was any problem.
+        The tree and its experiment. If there was any problem, both are mended: what was wrong is left out and
+        what was missing is made up, so that the checks that follow still find the other mistakes. None if
+        nothing useful is left.
     """
     try:
-        return Experiment.model_validate(tree)
+        return tree, Experiment.model_validate(tree)
     except ValidationError as error:
-        for detail in error.errors(include_url=False):
-            if detail["type"] == "missing" and dotted(detail["loc"]) in not_missing:
-                continue
-            _record(tree, detail, problems)
-        return None
+        details = error.errors(include_url=False)
+        for detail in details:
+            if detail["type"] != "missing" or dotted(detail["loc"]) not in not_missing:
+                _record(tree, detail, problems)
+    mended = _mend(tree, [tuple(detail["loc"]) for detail in details])
+    try:
+        return mended, Experiment.model_validate(mended)
+    except ValidationError:
+        return mended, None
+
+
+_STAND_INS: dict[str, Any] = {"name": "unnamed", "program": {"nf": "stateful-firewall"}}
+_TRAFFIC_STAND_IN = {"generator": {"model": "caida-like"}, "packets": 1}
+
+
+def _mend(tree: MarkedDict, wrong: list[tuple[Any, ...]]) -> MarkedDict:
+    mark = mark_of(tree)
+    for path in wrong:
+        plain = tuple(itertools.takewhile(lambda key: isinstance(key, str), path))
+        tree = without(tree, plain)
+        if path[0] in _STAND_INS:
+            tree = replaced(tree, plain[:1], as_tree(_STAND_INS[path[0]], mark), mark)
+        if plain in (("traffic",), ("traffic", "pcap"), ("traffic", "generator"), ("traffic", "packets")):
+            kept = tree.get("traffic")
+            given = kept if isinstance(kept, MarkedDict) else {}
+            made_up = _TRAFFIC_STAND_IN if "pcap" not in given else {}
+            for key, value in made_up.items():
+                if key not in given:
+                    tree = replaced(tree, ("traffic", key), as_tree(value, mark), mark)
+    return tree
 
 
 def dotted(path: tuple[Any, ...]) -> str:

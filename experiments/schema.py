@@ -288,7 +288,7 @@ class ControlFaults(Section):
 class Faults(Section):
     """What goes wrong, and when."""
 
-    control: ControlFaults = ControlFaults()
+    control: ControlFaults = Field(default=ControlFaults(), title="control channel faults")
     ring_drop: Share = Field(default=0.0, title="ring drop probability")
     nic_reset_at: Times = Field(default=(), title="NIC resets")
     cpu_crash_at: Times = Field(default=(), title="CPU crashes")
