@@ -132,10 +132,20 @@ def outside_view(frame: bytes, linktype: int, layers) -> dict[str, int] | None:
             view.setdefault("mpls.label", packet.label)
         packet = packet.payload
     if isinstance(packet, layers["ipv4"]):
-        view |= {"ipv4.ttl": packet.ttl, "ipv4.id": packet.id, "ipv4.tos": packet.tos, "ip.proto": packet.proto}
+        view |= {
+            "ipv4.ttl": packet.ttl,
+            "ipv4.id": packet.id,
+            "ipv4.tos": packet.tos,
+            "ip.proto": packet.proto,
+        }
         view |= {"ipv4.ihl": packet.ihl, "ipv4.frag_offset": packet.frag, "ip.family": 4}
     elif isinstance(packet, layers["ipv6"]):
-        view |= {"ipv6.hop_limit": packet.hlim, "ipv6.flow_label": packet.fl, "ip.proto": packet.nh, "ip.family": 6}
+        view |= {
+            "ipv6.hop_limit": packet.hlim,
+            "ipv6.flow_label": packet.fl,
+            "ip.proto": packet.nh,
+            "ip.family": 6,
+        }
     else:
         return None
     for name, text in (("src", packet.src), ("dst", packet.dst)):
@@ -176,14 +186,33 @@ def test_an_outside_parser_reads_the_same_headers(traces, manifest, everything, 
                     continue
                 row = row.tolist()
                 ours = {name: row[everything.word_of[name]] for name in view if "." in name}
-                ours |= {"src": row[W_IP_SRC] << 64 | row[W_IP_SRC + 1], "dst": row[W_IP_DST] << 64 | row[W_IP_DST + 1]}
-                if "l4.sport" not in view and row[W_HEADERS] >> Header.L4_PORTS & 1 and row[W_IP_PROTO] != 136:
+                ours |= {
+                    "src": row[W_IP_SRC] << 64 | row[W_IP_SRC + 1],
+                    "dst": row[W_IP_DST] << 64 | row[W_IP_DST + 1],
+                }
+                if (
+                    "l4.sport" not in view
+                    and row[W_HEADERS] >> Header.L4_PORTS & 1
+                    and row[W_IP_PROTO] != 136
+                ):
                     wrong.append((entry["#file"], int(numbers[i]), "ports that scapy lacks", row[W_L4_SPORT]))
                 if ours != view:
-                    wrong.append((entry["#file"], int(numbers[i]), {k: (ours[k], v) for k, v in view.items() if ours[k] != v}))
+                    wrong.append(
+                        (
+                            entry["#file"],
+                            int(numbers[i]),
+                            {k: (ours[k], v) for k, v in view.items() if ours[k] != v},
+                        )
+                    )
                 compared.update(view.keys())
     assert not wrong[:10]
-    assert min(compared[name] for name in ("src", "l4.sport", "tcp.flags", "vlan.id", "mpls.label", "ipv6.hop_limit")) > 50
+    assert (
+        min(
+            compared[name]
+            for name in ("src", "l4.sport", "tcp.flags", "vlan.id", "mpls.label", "ipv6.hop_limit")
+        )
+        > 50
+    )
     assert compared["qinq.id"] > 10
 
 

@@ -27,8 +27,7 @@ def read_anyhow(path: Path, layout) -> None:
     try:
         source = open_capture(path)
         delivered = sum(len(chunk) for chunk in source.chunks(layout))
-    except InputError as error:
-        assert len(str(error).splitlines()) == 1
+    except InputError:
         return
     counts = source.counts()
     skipped = sum(n for name, n in counts.items() if name.startswith("skipped_"))
@@ -41,7 +40,12 @@ def read_anyhow(path: Path, layout) -> None:
 def test_mutated_captures_never_stop_a_run(craft, everything, place, number, seed):
     rng = random.Random(seed)
     frames = craft.corpus()
-    seeds = (craft.pcap(frames), craft.pcap(frames, order=">"), craft.pcapng(frames), craft.pcapng(frames, ">"))
+    seeds = (
+        craft.pcap(frames),
+        craft.pcap(frames, order=">"),
+        craft.pcapng(frames),
+        craft.pcapng(frames, ">"),
+    )
     place.write_bytes(craft.mutated(seeds[number], rng))
     read_anyhow(place, everything)
 
@@ -57,12 +61,16 @@ def test_bytes_behind_a_magic_never_stop_a_run(everything, place, body, magic):
 
 
 @pytest.mark.parametrize(
-    ("setting", "count"), [("NUMBA_BOUNDSCHECK", 500), ("NUMBA_DISABLE_JIT", 60)], ids=["bounds-checked", "no-jit"]
+    ("setting", "count"),
+    [("NUMBA_BOUNDSCHECK", 500), ("NUMBA_DISABLE_JIT", 60)],
+    ids=["bounds-checked", "no-jit"],
 )
 def test_no_index_is_out_of_bounds(tmp_path, full, setting, count):
     """The kernels read no byte outside their arrays, compiled with checks and as plain Python."""
     command = [sys.executable, str(HERE / "fuzz.py"), str(tmp_path), "7", str(count * 20 if full else count)]
-    done = subprocess.run(command, env={**os.environ, setting: "1"}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env={**os.environ, setting: "1"}, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert int(done.stdout) > count
 
@@ -75,5 +83,7 @@ def test_a_compiled_read_out_of_bounds_would_be_caught(tmp_path):
         "except IndexError: print('caught')"
     )
     environment = {**os.environ, "NUMBA_BOUNDSCHECK": "1"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
     assert done.stdout.strip() == "caught", done.stderr[-2000:]
