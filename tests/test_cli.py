@@ -117,9 +117,9 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[str], str]]:
         "directory as capture": ([*capture, "traffic.pcap=."], ".: is a directory, expected a capture"),
         "text as capture": ([*capture, "traffic.pcap=text.pcap"], "text.pcap: begins with b'this'"),
         "corrupt gzip": ([*capture, "traffic.pcap=corrupt.pcap.gz"], "corrupt.pcap.gz: corrupt gzip"),
-        "unknown key": (["run", "unknown.yaml"], "unknown.yaml:10:1: got unknown key 'nik', expected one of"),
+        "unknown key": (["run", "unknown.yaml"], "unknown.yaml:13:1: got unknown key 'nik', expected one of"),
         "duplicate key": (["run", "duplicate.yaml"], "duplicate.yaml:2:1: duplicate key 'name'"),
-        "wrong unit": (["run", "unit.yaml"], "unit.yaml:11:7: link.rx: got '2usec', expected a duration"),
+        "wrong unit": (["run", "unit.yaml"], "unit.yaml:14:7: link.rx: got '2usec', expected a duration"),
         "negative size": (
             ["run", "unknown.yaml", "--set", "nic.contexts=-4"],
             "nic.contexts: got -4, expected",
@@ -173,7 +173,7 @@ def test_validate_tells_all_mistakes_of_all_files(call: Call, small: str, tmp_pa
     status, out, _ = call("validate", "unit.yaml", "--format", "json")
     assert status == 2
     (problem,) = json.loads(out)
-    assert (problem["file"], problem["line"], problem["column"]) == ("unit.yaml", 11, 7)
+    assert (problem["file"], problem["line"], problem["column"]) == ("unit.yaml", 14, 7)
 
 
 def test_schema_prints_json(call: Call) -> None:

@@ -267,15 +267,14 @@ def call(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     _Settings.verbose = _Settings.quiet = False
     try:
-        status = app(args=arguments, standalone_mode=False)
+        status = app(args=arguments, prog_name="oppcache", standalone_mode=False)
         sys.stdout.flush()
     except OppCacheError as error:
         for problem in error.problems:
             _say(f"error: {problem}")
         return error.exit_status
     except (KeyboardInterrupt, typer.Abort):
-        _say("interrupted; what is done is kept, repeat the command to go on")
-        return INTERRUPTED
+        status = INTERRUPTED
     except BrokenPipeError:
         return _reader_left()
     except SystemExit as left:
@@ -283,6 +282,8 @@ def call(arguments: list[str] | None = None) -> int:
         return _reader_left() if isinstance(left.__context__, BrokenPipeError) else int(left.code or 0)
     except Exception as error:
         return _unforeseen(error)
+    if status == INTERRUPTED:
+        _say("interrupted; what is done is kept, repeat the command to go on")
     return status if isinstance(status, int) else FINE
 
 
