@@ -216,6 +216,33 @@ def test_an_outside_parser_reads_the_same_headers(traces, manifest, everything, 
     assert compared["qinq.id"] > 10
 
 
+def test_an_outside_parser_reads_the_same_quoted_packets(traces, everything, scapy_layers):
+    """The flow of an ICMP error is that of the packet it quotes, reversed."""
+    from scapy.layers.inet import IPerror, TCPerror, UDPerror
+    from scapy.layers.l2 import Ether
+
+    compared = Counter()
+    for name in (
+        "packet-captures__amp.UDP.snmp.src161.pcapng",
+        "nDPI__pcap_gnutella.pcap",
+        "nDPI__pcap_zoom.pcap",
+    ):
+        for chunk in open_capture(traces / name).chunks(everything):
+            for i in np.flatnonzero(chunk.vectors[:, W_HEADERS] & np.uint64(1 << Header.INNER_L4)):
+                start, size = int(chunk.offsets[i]), int(chunk.captured[i])
+                quoted = Ether(chunk.data[start : start + size].tobytes())[IPerror]
+                layer = TCPerror if TCPerror in quoted else UDPerror
+                row = chunk.vectors[i].tolist()
+                ours = [row[everything.word_of[f"flow.{name}"]] for name in ("proto", "dport", "sport")]
+                assert ours == [quoted.proto, quoted[layer].sport, quoted[layer].dport]
+                addresses = [row[everything.word_of[f"flow.{name}"] + 1] for name in ("dst", "src")]
+                mapped = [int(ipaddress.ip_address(text)) | IPV4_MAPPED for text in (quoted.src, quoted.dst)]
+                assert addresses == mapped
+                compared[layer.__name__] += 1
+    assert min(compared.values()) > 50
+    assert sum(compared.values()) == 294 + 8 + 3
+
+
 def test_formats_are_told_apart(traces):
     assert open_capture(traces / "nDPI__pcap_zoom.pcap").format == PcapngWalker.format
     assert open_capture(traces / "libtrace__traces_100_packetsns.pcap").format == "pcap-ns"
