@@ -317,3 +317,10 @@ def test_every_field_and_limit_of_programs_is_documented() -> None:
         assert re.search(rf"(?<![\w.]){re.escape(field.name)}(?![\w.])", text), f"programs.md: {field.name}"
     for program in shipped_programs():
         assert f"nf: {program}" in text
+
+
+def test_every_benchmark_is_documented() -> None:
+    from oppcache.bench import benchmark_names
+
+    documented = {name for row in rows("benchmarks.md") for name in names(row[0])}
+    assert set(benchmark_names()) <= documented

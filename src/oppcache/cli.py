@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from oppcache import __version__
-from oppcache.opp.errors import OppCacheError
+from oppcache.opp.errors import InputError, Mark, OppCacheError
 
 if TYPE_CHECKING:
     from oppcache.experiments.outcome import Outcome
@@ -255,7 +255,10 @@ def bench(
     else:
         typer.echo(json.dumps(reports, indent=2))
     if out is not None:
-        out.write_text(json.dumps(reports, indent=2) + "\n")
+        try:
+            out.write_text(json.dumps(reports, indent=2) + "\n")
+        except OSError as error:
+            raise InputError(f"cannot be written: {error.strerror or error}", Mark(str(out))) from None
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
