@@ -158,7 +158,8 @@ def _user_module(path: Path) -> ModuleType:
         raise InputError(what, Mark(str(path)))
     name = "oppcache_policy_" + re.sub(r"\W", "_", str(path.resolve()))
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     before = sys.dont_write_bytecode
