@@ -19,7 +19,8 @@ from oppcache.opp.yaml_source import MarkedDict
 from . import abilities
 from .abilities import absent, check_name, is_file
 from .document import OptionMark, mark_at, without
-from .schema import PROGRAM_KINDS, Experiment
+from .freeform import PROGRAM_KINDS
+from .schema import Experiment
 
 
 @dataclass(frozen=True)

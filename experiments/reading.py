@@ -11,8 +11,9 @@ from pydantic import BaseModel, ValidationError
 from oppcache.opp.errors import Problems, near_miss
 from oppcache.opp.yaml_source import MarkedDict, mark_of
 
-from .document import as_tree, mark_at, replaced, without
-from .schema import Experiment, Misplaced
+from .document import OptionMark, as_tree, mark_at, replaced, without
+from .freeform import Misplaced
+from .schema import Experiment
 
 _EXPECTED = {
     "model_type": "a mapping",
@@ -111,7 +112,7 @@ def _record(tree: MarkedDict, detail: Any, problems: Problems) -> None:
         problems.add(f"{dotted(path)} is missing, expected {expected}", mark_at(tree, path))
         return
     if kind == "value_error":
-        _record_value_error(tree, path, detail["ctx"]["error"], problems)
+        _record_value_error(tree, path, detail["input"], detail["ctx"]["error"], problems)
         return
     hint = ""
     expected = _EXPECTED.get(kind, "")
@@ -124,14 +125,16 @@ def _record(tree: MarkedDict, detail: Any, problems: Problems) -> None:
 
 
 def _record_value_error(
-    tree: MarkedDict, path: tuple[Any, ...], error: ValueError, problems: Problems
+    tree: MarkedDict, path: tuple[Any, ...], value: Any, error: ValueError, problems: Problems
 ) -> None:
     hint, at_key = "", False
     if isinstance(error, Misplaced):
         path, hint, at_key = path + error.path, error.hint, error.at_key
     message = str(error).replace("got None, ", "got nothing, ")
-    # A swept key is dotted already: sweep.nic.contexts says where it stands.
-    problems.add(f"{dotted(path)}: {message}", mark_at(tree, path, at_key=at_key), hint)
+    mark = mark_at(tree, path, at_key=at_key)
+    if isinstance(mark, OptionMark) and isinstance(value, list):
+        hint = hint or f"--set sweep.{dotted(path)}=... sweeps a key"
+    problems.add(f"{dotted(path)}: {message}", mark, hint)
 
 
 def _literals(expected: str) -> Iterator[str]:

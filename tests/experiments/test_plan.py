@@ -204,6 +204,7 @@ def test_a_program_that_is_not_there_is_looked_up_among_the_shipped(experiment: 
         ("contexts=5", "did you mean 'nic.contexts'?"),
         ("nic.contexts=-5", "got -5, expected a whole number"),
         ("nic.contexts=[", "not valid YAML"),
+        ("nic.contexts=[1, 2]", "--set sweep.nic.contexts=... sweeps a key"),
         ("sweep.nic.contxts=[5]", "did you mean 'nic.contexts'?"),
         ("traffic.pcap=nope.pcap", "no such file"),
     ],
