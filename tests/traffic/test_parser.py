@@ -220,6 +220,9 @@ def test_malformed_ipv4(craft, parse, change, expected, is_ip):
     row = parse([craft.ether(0x0800, packet)], wire=14 + 60 if "ihl" in change else None)[0]
     assert reason(row) is expected
     assert (Header.IP in headers(row)) is is_ip
+    assert offsets(row)[0] == (14 if is_ip else 0xFFFF)
+    assert is_ip or not row[5:14].any()
+    assert is_ip or offsets(row) == (0xFFFF, 0xFFFF, 0xFFFF)
 
 
 def test_tcp_data_offset_below_five_words(craft, parse, everything):
