@@ -271,5 +271,7 @@ def read_parameters(parameters: Mapping[str, Any]) -> tuple[Model, dict[str, Any
         value = values.get(key)
         if isinstance(value, int) and not 1 <= value <= MAX_FLOWS:
             problems.add(f"{key}: got {value}, expected 1 to {MAX_FLOWS}", mark_of(parameters, key))
+    if isinstance(values.get("rate"), float) and values["rate"] < 1:
+        problems.add(f"rate: got {values['rate']:g}, expected at least 1pps", mark_of(parameters, "rate"))
     problems.raise_if_any()
     return model, values

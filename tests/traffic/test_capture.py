@@ -141,11 +141,21 @@ def test_a_file_cut_off_within_a_record_is_counted(craft, read, cut):
         assert counts["truncated_file"] == 1
 
 
-def test_a_gzip_cut_off_is_counted(craft, read):
+def test_a_gzip_cut_off_is_an_error_not_a_shorter_capture(craft, read):
     packed = gzip.compress(craft.pcap(craft.corpus() * 50))
-    _, got, counts = read(packed[: len(packed) // 2])
-    assert counts["truncated_file"] == 1
-    assert len(got) > 10
+    for cut in (len(packed) // 2, len(packed) - 1):
+        with pytest.raises(InputError, match=r"corrupt gzip: it ends early, at byte \d+"):
+            read(packed[:cut])
+
+
+def test_records_that_a_damaged_gzip_made_impossible_are_the_gzips_fault(craft, read):
+    data = bytearray(craft.pcap(craft.corpus() * 50))
+    data[24 + 8 : 24 + 12] = b"\xff" * 4
+    packed = bytearray(gzip.compress(data))
+    assert read(bytes(packed))[2]["corrupt_file"] == 1
+    packed[-8] ^= 1  # the check sum
+    with pytest.raises(InputError, match="corrupt gzip near byte"):
+        read(bytes(packed))
 
 
 def test_an_impossible_record_length_ends_the_file(craft, read, caplog):

@@ -343,6 +343,7 @@ def test_without_a_number_of_packets_there_is_no_end():
         ("model: caida-like\ntcp_share: 2", 2, "tcp_share: got 2"),
         ("model: caida-like\nnew_ports: 1", 2, "new_ports: got 1, expected true or false"),
         ("model: caida-like\nrate: 10", 2, "rate: got 10, expected a packet rate"),
+        ("model: zipf\nrate: 0.1pps", 2, "rate: got 0.1, expected at least 1pps"),
         ("model: zipf\nflows: 1M\nclients: 2", 3, "clients: got 2, expected at least 36"),
         ("model: syn-flood\nattack_share: 100%", 2, "expected less than 1"),
         ("model: agh", 1, "needs a mixture"),
