@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,20 @@ def simulations(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(oppcache.hybrid, "simulate", counting)
     return seen
+
+
+@pytest.fixture
+def eager_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hire workers at once and wait until they are ready, however short the sweep."""
+    hire = crew.Crew._hire
+
+    def hire_and_wait(self: crew.Crew) -> None:
+        hire(self)
+        for future in self.starting:
+            future.result()
+
+    monkeypatch.setattr(crew, "HIRE_SECONDS", -1.0)
+    monkeypatch.setattr(crew.Crew, "_hire", hire_and_wait)
 
 
 def patch(monkeypatch: pytest.MonkeyPatch, before: Callable[[Any], None]) -> None:
@@ -91,16 +106,10 @@ def test_a_manifest_configuration_runs_again_to_the_same_bytes(
 
 
 def test_results_and_figures_are_the_same_bytes_with_two_workers(
-    experiment: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    experiment: dict[str, Any], tmp_path: Path, eager_workers: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     oppcache.run(experiment, out=tmp_path / "one")
     here: list[int] = []
-    hire = crew.Crew._hire
-
-    def hire_and_wait(self: crew.Crew) -> None:
-        hire(self)
-        for future in self.starting:
-            future.result()
 
     def dawdle(setup: Any) -> None:
         # Only this process dawdles, so that its worker gets to work.
@@ -108,14 +117,35 @@ def test_results_and_figures_are_the_same_bytes_with_two_workers(
         time.sleep(0.2)
 
     patch(monkeypatch, dawdle)
-    monkeypatch.setattr(crew, "HIRE_SECONDS", -1.0)
-    monkeypatch.setattr(crew.Crew, "_hire", hire_and_wait)
     oppcache.run(experiment, out=tmp_path / "two", jobs=2)
     assert 0 < len(here) < 4
     for name in ("results.csv", "series/hit_rate.parquet", "figures/hit_rate-vs-nic.contexts.png"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
     pdf = "figures/hit_rate-vs-nic.contexts.pdf"
     assert (tmp_path / "one" / pdf).read_bytes() == (tmp_path / "two" / pdf).read_bytes()
+
+
+def test_a_worker_that_dies_costs_its_run_and_no_more(
+    experiment: dict[str, Any], tmp_path: Path, eager_workers: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here: list[int] = []
+
+    def kill_the_worker(setup: Any) -> None:
+        here.append(setup.contexts)
+        time.sleep(0.1)
+        if len(here) == 2:
+            for process in multiprocessing.active_children():
+                process.kill()
+                process.join()
+
+    experiment["seeds"] = 2
+    with monkeypatch.context() as patched:
+        patch(patched, kill_the_worker)
+        results = oppcache.run(experiment, out=tmp_path, jobs=2)
+    statuses = [run["status"] for run in results.manifest["runs"]]
+    assert statuses.count("failed") <= 1
+    assert set(statuses) <= {"done", "failed"}
+    assert oppcache.run(experiment, out=tmp_path).results["hit_rate"].null_count() == 0
 
 
 def test_what_is_done_is_not_done_again(
