@@ -22,7 +22,7 @@ TWO_TABLES = {
         {"name": "by-source", "table": "sources", "key": ["ip.src"]},
         {"name": "by-server", "table": "servers", "key": ["ip.dst"]},
         {
-            "name": "end",
+            "name": "last",
             "entries": [
                 {"match": {"l4.dport": 1}, "actions": ["drop"]},
                 {"match": {"l4.dport": 2}, "actions": ["to_controller"]},
