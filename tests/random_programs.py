@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from oppcache.opp import InputError, Machine, Program, load_program
+from oppcache.opp.arrays import C_PLACE, C_STATE, CONTEXT_EXISTS
 from oppcache.opp.fields import (
     CORE_WORDS,
     FIELD_BY_NAME,
@@ -594,7 +595,8 @@ ADMISSIONS: tuple[Any, ...] = ("always", {"packet": 2}, {"packet": 3})
 
 def check_hybrid(rng: Random, capacities: Sequence[int], packets: int = 40) -> bool:
     """Hold the hybrid at each capacity against the reference, with the copies left behind poisoned."""
-    from oppcache.hybrid import Setup, simulate
+    from oppcache.hybrid import Setup
+    from oppcache.hybrid.simulation import _Run
 
     drawn = draw(rng, packets)
     if drawn is None:
@@ -606,9 +608,32 @@ def check_hybrid(rng: Random, capacities: Sequence[int], packets: int = 40) -> b
         setup = Setup(
             program, source, contexts, d.pick(POLICIES), d.pick(ADMISSIONS), seed=packets, poison=True
         )
-        observed = Observed()
-        observed.check(expected, simulate(setup, observe=observed))
+        observed, run = Observed(), _Run(setup)
+        observed.check(expected, run.run(None, observed))
+        check_slots(run)
     return True
+
+
+def check_slots(run: Any) -> None:
+    """Slots and records name each other, and every slot that is taken holds a context that exists."""
+    store, slots = run.store, run.cache.slots
+    for t, row in enumerate(run.lowered.arrays.tables):
+        stride, capacity = int(row["stride"]), int(slots.tables["capacity"][t])
+        first = int(slots.tables["first"][t])
+        fresh, freed = int(slots.tables["fresh"][t]), int(slots.tables["freed"][t])
+        on_nic = {}
+        for record in range(int(store.tables["used"][t])):
+            place = int(store.memory[int(store.tables["base"][t]) + record * stride + C_PLACE])
+            if place:
+                on_nic[place - 1] = record
+        taken = {s: int(slots.record[first + s]) for s in range(capacity) if slots.record[first + s] >= 0}
+        assert taken == on_nic, "slots and records"
+        free = slots.free[first : first + freed].tolist()
+        assert sorted([*taken, *free]) == list(range(fresh)), "free slots"
+        for slot, record in taken.items():
+            at = int(store.tables["nic_base"][t]) + slot * stride
+            assert int(store.memory[at + C_PLACE]) == record + 1, "a slot's record"
+            assert int(store.memory[at + C_STATE]) & CONTEXT_EXISTS, "a slot without a context"
 
 
 assert CORE_WORDS == 16, "make_vectors fills the core by field names"

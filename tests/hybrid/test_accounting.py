@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oppcache.hybrid import Setup, simulate
+from oppcache.hybrid import Setup, simulate, simulation
 from oppcache.opp import InputError, load_program
 from oppcache.opp.fields import W_HEADERS, W_ID, W_IP_DST, W_IP_SRC, W_L4_DPORT, W_LENGTH, W_NOW
 
@@ -304,3 +304,38 @@ def test_a_context_that_a_stateless_stage_deletes_frees_its_slot(random_programs
         assert outcome.metrics["evictions"] == 0
         assert outcome.metrics["promotions"] == 4
         assert list(outcome.contexts()["hosts"]) == [((4, 0x0A000004),)]
+
+
+EXPIRING = {
+    "program": "expiring",
+    "tables": {"servers": {}, "hosts": {}},
+    "stages": [
+        {"name": "servers", "table": "servers", "key": ["ip.dst"]},
+        {
+            "name": "hosts",
+            "table": "hosts",
+            "key": ["ip.src"],
+            "create": "on-write",
+            "entries": [
+                {"match": {"l4.dport": 80}, "next_state": 1, "idle": "3ns"},
+                {
+                    "match": {"l4.dport": 2},
+                    "writes": [{"table": "servers", "key": ["ip.dst"], "next_state": "delete"}],
+                },
+            ],
+        },
+    ],
+}
+
+
+@pytest.mark.parametrize("port", [2, 3])
+def test_a_context_that_expires_at_its_lookup_frees_its_slot(random_programs: ModuleType, port: int) -> None:
+    """Whether or not the same entry deletes another context on the NIC."""
+    vectors = random_programs.vectors_of_flows([1, 1, 2, 3], 1_000)
+    vectors[1, W_L4_DPORT] = port
+    source = random_programs.MemorySource(vectors)
+    run = simulation._Run(Setup(load_program(EXPIRING), source, 2, "lru", poison=True))
+    outcome = run.run(None, None)
+    random_programs.check_slots(run)
+    assert sorted(outcome.contexts()["hosts"]) == [((4, 0x0A000002),), ((4, 0x0A000003),)]
+    assert outcome.metrics["evictions"] == 0
