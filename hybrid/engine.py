@@ -170,7 +170,7 @@ def _wants_slot(program, store, table, record, was_on_nic, scratch):
     on_nic = store.memory[at + A.C_PLACE] != _ZERO
     base = location(program, store, table, record)
     if store.memory[base + A.C_STATE] & _EXISTS == _ZERO:
-        if on_nic and scratch[A.S_GONE] == _ZERO:
+        if on_nic:  # noted twice does no harm
             note_gone(table, record, scratch)
         return False
     return not on_nic and not was_on_nic
@@ -207,11 +207,11 @@ def _lookup(program, store, cache, tally, table, record, now, number, side, hit)
         if side == _CPU:
             tally.counts[_BOUNCES] += 1
             tally.counts[_CROSSINGS] += 1
-        return _NIC, row, next_use, True
+        return np.int64(_NIC), row, next_use, True
     if side == _NIC:
         tally.counts[_PUNTS] += 1
         tally.counts[_CROSSINGS] += 1
-    return _CPU, row, next_use, False
+    return np.int64(_CPU), row, next_use, False
 
 
 @kernel
@@ -250,7 +250,7 @@ def run_packets(
         vector = vectors[i]
         now = np.int64(vector[W_NOW])
         begin(scratch, vector, seed)
-        side, flags, stage = _NIC, 0, np.int64(0)
+        side, flags, stage = np.int64(_NIC), np.int64(0), np.int64(0)
         while stage < stages:
             record = find_context(program, store, stage, vector, scratch)
             table, row, next_use, was_on_nic = np.int64(-1), np.int64(0), np.int64(-1), True

@@ -346,7 +346,7 @@ def _write(program, store, variables, w, at, own_table, own_record, own_base, ve
         return
     now = scratch[A.S_NOW]
     if base != own_base:
-        now = touch(program, store.memory, table, base, vector[W_NOW], True)
+        now = touch(program, store.memory, table, base, vector[W_NOW], np.bool_(True))
         witness(store.memory, base, vector[W_ID])
     else:
         store.memory[base + C_STATE] |= _EXISTS
