@@ -158,7 +158,8 @@ def _user_module(path: Path) -> ModuleType:
         raise InputError(what, Mark(str(path)))
     name = "oppcache_policy_" + re.sub(r"\W", "_", str(path.resolve()))
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     before = sys.dont_write_bytecode
@@ -245,11 +246,18 @@ def _size(policy: Eviction | Admission, capacity: int, keys: int, mark: Mark) ->
     return size
 
 
-def make_state(policy: Eviction | Admission, capacity: int, keys: int) -> np.ndarray:
+def make_state(
+    policy: Eviction | Admission, capacity: int, keys: int, mark: Mark | None = None
+) -> np.ndarray:
     """Return a policy's ``int64`` state, initialised (and configured); empty where there are no slots."""
     if capacity == 0:
         return np.zeros(0, np.int64)  # never asked: its init need not cope with nothing
-    state = np.zeros(_size(policy, capacity, keys, Mark(policy.name)), np.int64)
+    mark = mark or Mark(policy.name)
+    words = _size(policy, capacity, keys, mark)
+    try:
+        state = np.zeros(words, np.int64)
+    except MemoryError:
+        raise InputError(f"state_size({capacity}, {keys}) is {words}: too large for memory", mark) from None
     policy.init(state, capacity)
     if isinstance(policy, Admission) and policy.configure is not None and policy.value is not None:
         policy.configure(state, policy.value)
@@ -259,7 +267,7 @@ def make_state(policy: Eviction | Admission, capacity: int, keys: int) -> np.nda
 def _rehearse_eviction(policy: Eviction, mark: Mark) -> None:
     """Fill four slots, hit one, and see that the victim is one of them, chosen among candidates if so asked."""
     capacity = 4
-    state = make_state(policy, capacity, 16)
+    state = make_state(policy, capacity, 16, mark)
     candidates = np.zeros(capacity, np.int64)
     for slot in range(capacity):
         policy.insert(state, slot, slot, slot, -1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -81,6 +82,9 @@ def run(
     Raises:
         InputError: every problem of the input at once.
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        # A worker that is starting imports the caller's script, and must not find a sweep there.
+        raise RuntimeError('call oppcache.run under `if __name__ == "__main__":` when it has jobs > 1')
     planned = plan(source, _options(set))
     folder = default_folder(planned) if out is None else Path(out)
     _, results, _ = perform(planned, folder, jobs, Silent(), force=force)

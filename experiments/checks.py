@@ -19,7 +19,8 @@ from oppcache.opp.yaml_source import MarkedDict
 from . import abilities
 from .abilities import absent, check_name, is_file
 from .document import OptionMark, mark_at, without
-from .schema import PROGRAM_KINDS, Experiment
+from .freeform import PROGRAM_KINDS
+from .schema import Experiment
 
 
 @dataclass(frozen=True)
@@ -223,7 +224,7 @@ def _program_source(tree: MarkedDict, kind: str, name: str, folder: Path) -> str
     return path
 
 
-def tables(experiment: Experiment, resolved: Resolved) -> list[str]:
+def tables(resolved: Resolved) -> list[str]:
     """Return the names of a configuration's context tables."""
     program = opp.load_program(resolved.program, resolved.parameters)
     return [table.name for table in program.tables]

@@ -106,6 +106,7 @@ class Crew:
             while self.running:
                 wait(self.running, _TICK_SECONDS, FIRST_COMPLETED)
                 self._look_around()
+            self.report.progress.update(sum(self.counts))
         except _Found as found:
             self.stop.set()
             raise found.error from None
@@ -124,10 +125,12 @@ class Crew:
         if self.extra > 0 and not is_cached():
             self._hire()
         warm_up()
-        if self.starting:
-            self.starting[0].result()
-        else:
-            warm_up_source(self.first)
+        try:
+            for future in self.starting[:1]:
+                future.result()
+        except BrokenProcessPool:
+            self._dismiss()
+        warm_up_source(self.first)
 
     def _hire(self) -> None:
         initargs = (self.stop, self.counts)
@@ -172,15 +175,27 @@ class Crew:
                 self.report.finish(task, future.result())
             except BrokenProcessPool:
                 self.report.finish(task, (None, "a worker process died (out of memory?)"))
-                self.extra = 0  # what is left is done here
+                self._dismiss()
 
     def _assign(self) -> None:
         if self.extra <= 0 or self.executor is None:
             return
         ready = sum(future.done() for future in self.starting)
         while self.pending and len(self.running) < ready:
-            place, task = self.pending.popleft()
-            self.running[self.executor.submit(_work, task, place)] = task
+            place, task = self.pending[0]
+            try:
+                future = self.executor.submit(_work, task, place)
+            except BrokenProcessPool:
+                self._dismiss()
+                return
+            self.pending.popleft()
+            self.running[future] = task
+
+    def _dismiss(self) -> None:
+        """Go on alone: a worker has died, and the pool with it."""
+        if self.extra > 0:
+            log.warning("worker processes have died; what is left is done by one process")
+        self.extra = 0
 
 
 def _attempt(task: Task, tell: Any) -> _Result:

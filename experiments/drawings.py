@@ -81,16 +81,16 @@ def _check_figure(
 
     if spec.kind not in kinds():
         complain("kind", spec.kind, ", ".join(kinds()), near_miss(spec.kind, kinds()))
-        return
     family, _, part = spec.y.partition(".")
     if find_metric(spec.y) is None:
         examples = ", ".join(metric.name for metric in METRICS if metric.unit == "1")
         complain("y", spec.y, f"a metric such as {examples}", suggestion(spec.y))
     elif family == "context_hit_rate" and part and tables is not None and part not in tables:
         complain("y", spec.y, f"a table of the program: {', '.join(tables)}", near_miss(part, tables))
-    against = TIMES if kind_module(spec.kind).SOURCE == "series" else tuple(swept)
-    what = "one of" if kind_module(spec.kind).SOURCE == "series" else "a swept key:"
-    if spec.x not in against:
+    over_time = spec.kind in kinds() and kind_module(spec.kind).SOURCE == "series"
+    against = TIMES if over_time else tuple(swept)
+    what = "one of" if over_time else "a swept key:"
+    if spec.x not in against and spec.kind in kinds():
         complain("x", spec.x, f"{what} {', '.join(against) or 'none is swept'}", near_miss(spec.x, against))
     for key in spec.by:
         if key not in swept or key == spec.x:

@@ -13,7 +13,7 @@ from oppcache.opp.yaml_source import MarkedDict, MarkedList, mark_of
 
 from .checks import Memory, Resolved, check, tables
 from .columns import Value, column_value, same_kind
-from .document import Document, replaced
+from .document import Document, mark_at, replaced
 from .drawings import check_figures, default_figures
 from .paths import check_path
 from .reading import read_experiment, show
@@ -89,6 +89,17 @@ class _Sweep:
         return grid
 
 
+def _value_at(tree: MarkedDict, key: str) -> tuple[Any, Mark] | None:
+    """Return what the file itself says for a dotted key and where, or None."""
+    node: Any = tree
+    path = tuple(key.split("."))
+    for part in path:
+        if not isinstance(node, MarkedDict) or part not in node:
+            return None
+        node = node[part]
+    return node, mark_at(tree, path)
+
+
 def _put(tree: MarkedDict, key: str, item: tuple[Any, Mark]) -> MarkedDict:
     return replaced(tree, tuple(key.split(".")), item[0], item[1])
 
@@ -104,12 +115,13 @@ def make_plan(document: Document) -> Plan:
     prefixes = {key.rsplit(".", cut)[0] for key in sweep.lists for cut in range(key.count(".") + 1)}
     read_experiment(document.tree, problems, not_missing=prefixes)
     first = sweep.first(document.tree)
-    experiment = _check_tree(first, document, problems, memory)
+    experiment, resolved = _check_tree(first, document, problems, memory)
     _check_values(sweep, first, document, problems, memory)
     if experiment is None:
         problems.raise_if_any()
         raise AssertionError("an experiment that cannot be read has problems")
-    figures = _figures(document, experiment, sweep, problems, _tables(experiment, first, document, memory))
+    known = tables(resolved) if resolved else None
+    figures = _figures(document, experiment, sweep, problems, known)
     problems.raise_if_any()
     _warn(document.tree)
     return Plan(
@@ -146,22 +158,27 @@ def _refuse_overlap(sweep: _Sweep, section: MarkedDict, problems: Problems) -> N
 
 def _check_tree(
     tree: MarkedDict, document: Document, problems: Problems, memory: Memory
-) -> Experiment | None:
-    experiment = read_experiment(tree, problems)
+) -> tuple[Experiment | None, Resolved | None]:
+    """Check one configuration; the second is None if any of its files and names is wrong."""
+    mended, experiment = read_experiment(tree, problems)
+    resolved = None
     if experiment is not None:
-        check(tree, experiment, document.folder, problems, memory)
-    return experiment
+        resolved = check(mended, experiment, document.folder, problems, memory)
+    return experiment, resolved
 
 
 def _check_values(
     sweep: _Sweep, first: MarkedDict, document: Document, problems: Problems, memory: Memory
 ) -> None:
-    """Check every swept value as its key's value, at its own place."""
+    """Check every swept value as its key's value, at its own place; and the value that the sweep hides."""
     for key, items in sweep.lists.items():
+        hidden = _value_at(document.tree, key)
+        if hidden is not None:
+            _check_tree(_put(first, key, hidden), document, problems, memory)
         seen: dict[Value, Any] = {}
         for item in items:
-            experiment = _check_tree(_put(first, key, item), document, problems, memory)
-            if experiment is None:
+            experiment, resolved = _check_tree(_put(first, key, item), document, problems, memory)
+            if experiment is None or resolved is None:
                 continue
             value = column_value(key, experiment)
             if value in seen:
@@ -170,11 +187,6 @@ def _check_values(
                 )
                 problems.add(message, item[1])
             seen[value] = item[0]
-
-
-def _tables(experiment: Experiment, tree: MarkedDict, document: Document, memory: Memory) -> list[str] | None:
-    resolved = check(tree, experiment, document.folder, Problems(), memory)
-    return None if resolved is None else tables(experiment, resolved)
 
 
 def _figures(
@@ -191,8 +203,11 @@ def _figures(
         kept.append(spec.model_copy(update={"by": by}))
     check_figures(kept, document.tree, list(sweep.lists), known, problems)
     kept = [spec and _with_all_keys(spec, list(sweep.lists)) for spec in kept]
+    given = tuple(spec for spec in kept if spec)
+    if given or problems:
+        return given
     numeric = not sweep.lists or not isinstance(column_value(next(iter(sweep.lists)), experiment), str)
-    return tuple(spec for spec in kept if spec) or default_figures(list(sweep.lists), numeric=numeric)
+    return default_figures(list(sweep.lists), numeric=numeric)
 
 
 def _with_all_keys(spec: FigureSpec, keys: list[str]) -> FigureSpec:
@@ -211,7 +226,7 @@ def _expand(document: Document, sweep: _Sweep, memory: Memory) -> list[RunPlan]:
     problems = Problems()
     configurations = []
     for tree in sweep.trees(document.tree):
-        experiment = read_experiment(tree, problems)
+        tree, experiment = read_experiment(tree, problems)
         resolved = None
         if experiment is not None:
             resolved = check(tree, experiment, document.folder, problems, memory)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from oppcache.opp.errors import Problems, near_miss
-from oppcache.opp.yaml_source import MarkedDict
+from oppcache.opp.yaml_source import MarkedDict, mark_of
 
-from .document import mark_at
-from .schema import Experiment, Misplaced
+from .document import OptionMark, as_tree, mark_at, replaced, without
+from .freeform import Misplaced
+from .schema import Experiment
 
 _EXPECTED = {
     "model_type": "a mapping",
@@ -31,7 +33,7 @@ _REQUIRED = {
 
 def read_experiment(
     tree: MarkedDict, problems: Problems, *, not_missing: Collection[str] = ()
-) -> Experiment | None:
+) -> tuple[MarkedDict, Experiment | None]:
     """Validate a tree against the schema.
 
     Args:
@@ -40,16 +42,43 @@ def read_experiment(
         not_missing: dotted keys that something else (the sweep) will give.
 
     Returns:
-        The experiment, or None if there was any problem.
+        The tree and its experiment. If there was any problem, both are mended: what was wrong is left out and
+        what was missing is made up, so that the checks that follow still find the other mistakes. None if
+        nothing useful is left.
     """
     try:
-        return Experiment.model_validate(tree)
+        return tree, Experiment.model_validate(tree)
     except ValidationError as error:
-        for detail in error.errors(include_url=False):
-            if detail["type"] == "missing" and dotted(detail["loc"]) in not_missing:
-                continue
-            _record(tree, detail, problems)
-        return None
+        details = error.errors(include_url=False)
+        for detail in details:
+            if detail["type"] != "missing" or dotted(detail["loc"]) not in not_missing:
+                _record(tree, detail, problems)
+    mended = _mend(tree, [tuple(detail["loc"]) for detail in details])
+    try:
+        return mended, Experiment.model_validate(mended)
+    except ValidationError:
+        return mended, None
+
+
+_STAND_INS: dict[str, Any] = {"name": "unnamed", "program": {"nf": "stateful-firewall"}}
+_TRAFFIC_STAND_IN = {"generator": {"model": "caida-like"}, "packets": 1}
+
+
+def _mend(tree: MarkedDict, wrong: list[tuple[Any, ...]]) -> MarkedDict:
+    mark = mark_of(tree)
+    for path in wrong:
+        plain = tuple(itertools.takewhile(lambda key: isinstance(key, str), path))
+        tree = without(tree, plain)
+        if path[0] in _STAND_INS:
+            tree = replaced(tree, plain[:1], as_tree(_STAND_INS[path[0]], mark), mark)
+        if plain in (("traffic",), ("traffic", "pcap"), ("traffic", "generator"), ("traffic", "packets")):
+            kept = tree.get("traffic")
+            given = kept if isinstance(kept, MarkedDict) else {}
+            made_up = _TRAFFIC_STAND_IN if "pcap" not in given else {}
+            for key, value in made_up.items():
+                if key not in given:
+                    tree = replaced(tree, ("traffic", key), as_tree(value, mark), mark)
+    return tree
 
 
 def dotted(path: tuple[Any, ...]) -> str:
@@ -83,7 +112,7 @@ def _record(tree: MarkedDict, detail: Any, problems: Problems) -> None:
         problems.add(f"{dotted(path)} is missing, expected {expected}", mark_at(tree, path))
         return
     if kind == "value_error":
-        _record_value_error(tree, path, detail["ctx"]["error"], problems)
+        _record_value_error(tree, path, detail["input"], detail["ctx"]["error"], problems)
         return
     hint = ""
     expected = _EXPECTED.get(kind, "")
@@ -96,14 +125,16 @@ def _record(tree: MarkedDict, detail: Any, problems: Problems) -> None:
 
 
 def _record_value_error(
-    tree: MarkedDict, path: tuple[Any, ...], error: ValueError, problems: Problems
+    tree: MarkedDict, path: tuple[Any, ...], value: Any, error: ValueError, problems: Problems
 ) -> None:
     hint, at_key = "", False
     if isinstance(error, Misplaced):
         path, hint, at_key = path + error.path, error.hint, error.at_key
     message = str(error).replace("got None, ", "got nothing, ")
-    # A swept key is dotted already: sweep.nic.contexts says where it stands.
-    problems.add(f"{dotted(path)}: {message}", mark_at(tree, path, at_key=at_key), hint)
+    mark = mark_at(tree, path, at_key=at_key)
+    if isinstance(mark, OptionMark) and isinstance(value, list):
+        hint = hint or f"--set sweep.{dotted(path)}=... sweeps a key"
+    problems.add(f"{dotted(path)}: {message}", mark, hint)
 
 
 def _literals(expected: str) -> Iterator[str]:

@@ -56,9 +56,11 @@ class Results:
 
         path = self.folder / store.MANIFEST
         try:
-            manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            manifest: Any = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise _unreadable(self.folder, path, error) from None
+        if not isinstance(manifest, dict):
+            raise InputError("holds no mapping, expected a manifest of `oppcache run`", Mark(str(path)))
         return manifest
 
     @property

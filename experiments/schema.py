@@ -6,15 +6,11 @@ is checked in :mod:`.checks`. Titles name the axes of figures, descriptions are 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, WithJsonSchema
 
-from oppcache.opp import units
-from oppcache.opp.errors import near_miss
-
+from . import freeform
 from .quantities import (
     BitsPerSecond,
     Count,
@@ -26,138 +22,10 @@ from .quantities import (
     PositiveNanoseconds,
     Share,
     ShareBelowOne,
-    positive,
     write_time,
 )
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-PROGRAM_KINDS = ("nf", "opp", "iptables")
-MEASURES = ("max_lossless_rate",)
-
-
-class Misplaced(ValueError):
-    """A value error inside a free-form mapping: ``path`` leads from the field to the wrong value.
-
-    ``at_key`` says that the key, not its value, is what is wrong.
-    """
-
-    def __init__(
-        self, message: str, path: tuple[Any, ...] = (), hint: str = "", at_key: bool = False
-    ) -> None:
-        super().__init__(message)
-        self.path = path
-        self.hint = hint
-        self.at_key = at_key
-
-
-def _program(value: Any) -> dict[str, Any]:
-    expected = "a mapping with one of nf, opp, iptables, such as {nf: stateful-firewall}"
-    if not isinstance(value, Mapping):
-        raise ValueError(f"got {value!r}, expected {expected}")
-    kinds = [kind for kind in PROGRAM_KINDS if kind in value]
-    if len(kinds) != 1:
-        got = " and ".join(kinds) or ", ".join(map(str, value)) or "an empty mapping"
-        hint = (
-            next(filter(None, (near_miss(str(key), PROGRAM_KINDS) for key in value)), "") if not kinds else ""
-        )
-        raise Misplaced(f"got {got}, expected {expected}", hint=hint)
-    _text_at(value, kinds[0])
-    for key in value:
-        if not isinstance(key, str):
-            raise Misplaced(f"got {key!r}, expected the name of a parameter", (key,), at_key=True)
-    return dict(value)
-
-
-def _generator(value: Any) -> dict[str, Any]:
-    expected = "a mapping with the model and its parameters, such as {model: caida-like, flows: 100k}"
-    if not isinstance(value, Mapping):
-        raise ValueError(f"got {value!r}, expected {expected}")
-    if "model" not in value:
-        raise Misplaced(f"got no model, expected {expected}")
-    _text_at(value, "model")
-    return dict(value)
-
-
-def _text_at(value: Mapping[str, Any], key: str) -> None:
-    if not isinstance(value[key], str) or not value[key]:
-        raise Misplaced(f"got {value[key]!r}, expected a name or path", (key,))
-
-
-_ADMISSION_PARAMETERS = {
-    "packet": positive(units.parse_count),
-    "probability": units.parse_fraction,
-    "rate": units.parse_packets_per_second,
-}
-
-
-def _admission(value: Any) -> str | dict[str, Any]:
-    expected = "always, {packet: 8}, {probability: 10%}, {rate: 10kpps}, a policy's name or a file"
-    if isinstance(value, str) and value:
-        return value
-    if not isinstance(value, Mapping) or len(value) != 1:
-        raise ValueError(f"got {value!r}, expected {expected}")
-    key, given = next(iter(value.items()))
-    if key not in _ADMISSION_PARAMETERS:
-        hint = near_miss(str(key), _ADMISSION_PARAMETERS)
-        raise Misplaced(f"got {key!r}, expected {expected}", (key,), hint, at_key=True)
-    try:
-        return {key: _ADMISSION_PARAMETERS[key](given)}
-    except ValueError as error:
-        raise Misplaced(str(error), (key,)) from None
-
-
-def _seeds(value: Any) -> tuple[int, ...]:
-    expected = "a number of seeds such as 5, or a list such as [0, 7]"
-    if not isinstance(value, list | tuple):
-        try:
-            return tuple(range(positive(units.parse_count)(value)))
-        except ValueError:
-            raise ValueError(f"got {value!r}, expected {expected}, more than 0") from None
-    if not value:
-        raise ValueError(f"got an empty list, expected {expected}")
-    for index, seed in enumerate(value):
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-            raise Misplaced(f"got {seed!r}, expected a whole number from 0", (index,))
-        if seed in value[:index]:
-            raise Misplaced(f"got seed {seed} twice, expected each once", (index,))
-    return tuple(value)
-
-
-def _times(value: Any) -> tuple[int, ...]:
-    if not isinstance(value, list | tuple):
-        raise ValueError(f"got {value!r}, expected a list of times such as [1.5s]")
-    times = []
-    for index, item in enumerate(value):
-        try:
-            times.append(units.parse_time_ns(item))
-        except ValueError as error:
-            raise Misplaced(str(error), (index,)) from None
-    return tuple(times)
-
-
-def _sweep(value: Any) -> dict[str, list[Any]]:
-    if not isinstance(value, Mapping):
-        raise ValueError(f"got {value!r}, expected a mapping of dotted keys to lists of values")
-    for key, items in value.items():
-        if not isinstance(key, str):
-            raise Misplaced(f"got {key!r}, expected a dotted key such as nic.contexts", (key,), at_key=True)
-        if not isinstance(items, list) or not items:
-            raise Misplaced(f"got {items!r}, expected a list of values", (key,))
-    return {str(key): list(items) for key, items in value.items()}
-
-
-def _rate(value: Any) -> str:
-    """Keep the text: the traffic room parses it, :mod:`.checks` asks it to."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(f"got {value!r}, expected as-captured, 40Gbps, 10Mpps or x2.5")
-    return str(value)
-
-
-def _by(value: Any) -> tuple[str, ...]:
-    keys = [value] if isinstance(value, str) else value
-    if not isinstance(keys, list | tuple) or not all(isinstance(key, str) for key in keys):
-        raise ValueError(f"got {value!r}, expected a swept key or a list of them")
-    return tuple(keys)
 
 
 def _free(description: str, **more: Any) -> WithJsonSchema:
@@ -168,7 +36,7 @@ _STRINGS = {"type": "array", "items": {"type": "string"}}
 _TIME_LIST = {"type": "array", "items": {"type": "string"}}
 Times = Annotated[
     tuple[int, ...],
-    PlainValidator(_times),
+    PlainValidator(freeform.read_times),
     PlainSerializer(lambda times: [write_time(time) for time in times], when_used="json"),
     _free("virtual times", **_TIME_LIST),
 ]
@@ -186,11 +54,11 @@ class Traffic(Section):
     pcap: str | None = Field(default=None, title="capture", description="pcap or pcapng, plain or gzip")
     generator: Annotated[
         dict[str, Any] | None,
-        PlainValidator(_generator),
+        PlainValidator(freeform.read_generator),
         _free("a traffic model and its parameters", type="object", required=["model"]),
     ] = Field(default=None, title="traffic model")
-    rate: Annotated[str, PlainValidator(_rate), _free("as-captured, 40Gbps, 10Mpps or x2.5")] = Field(
-        default="as-captured", title="offered rate"
+    rate: Annotated[str, PlainValidator(freeform.read_rate), _free("as-captured, 40Gbps, 10Mpps or x2.5")] = (
+        Field(default="as-captured", title="offered rate")
     )
     packets: OptionalPositiveCount = Field(default=None, title="packets at most")
     duration: OptionalPositiveNanoseconds = Field(default=None, title="duration at most")
@@ -235,14 +103,14 @@ class Cache(Section):
 
     admission: Annotated[
         str | dict[str, Any],
-        PlainValidator(_admission),
+        PlainValidator(freeform.read_admission),
         _free(
             "when a flow may take a slot: always, {packet: k}, {probability: p}, {rate: r}, a name or a file",
             anyOf=[
                 {"type": "string"},
                 {
                     "type": "object",
-                    "properties": {key: {} for key in _ADMISSION_PARAMETERS},
+                    "properties": {key: {} for key in freeform.ADMISSION_PARAMETERS},
                     "additionalProperties": False,
                     "minProperties": 1,
                     "maxProperties": 1,
@@ -288,7 +156,7 @@ class ControlFaults(Section):
 class Faults(Section):
     """What goes wrong, and when."""
 
-    control: ControlFaults = ControlFaults()
+    control: ControlFaults = Field(default=ControlFaults(), title="control channel faults")
     ring_drop: Share = Field(default=0.0, title="ring drop probability")
     nic_reset_at: Times = Field(default=(), title="NIC resets")
     cpu_crash_at: Times = Field(default=(), title="CPU crashes")
@@ -302,7 +170,7 @@ class FigureSpec(Section):
     x: str = Field(title="x", description="a swept key, or time or packets for kinds that draw a series")
     by: Annotated[
         tuple[str, ...],
-        PlainValidator(_by),
+        PlainValidator(freeform.read_by),
         PlainSerializer(list, when_used="json"),
         _free("swept keys that tell the lines apart", anyOf=[{"type": "string"}, _STRINGS]),
     ] = Field(default=(), title="by")
@@ -318,11 +186,11 @@ class Experiment(Section):
     )
     program: Annotated[
         dict[str, Any],
-        PlainValidator(_program),
+        PlainValidator(freeform.read_program),
         _free(
             "one of nf, opp, iptables; other keys are the program's parameters",
             type="object",
-            oneOf=[{"required": [kind]} for kind in PROGRAM_KINDS],
+            oneOf=[{"required": [kind]} for kind in freeform.PROGRAM_KINDS],
         ),
     ] = Field(title="program")
     traffic: Traffic = Field(title="traffic")
@@ -336,7 +204,7 @@ class Experiment(Section):
     measure: Literal["max_lossless_rate"] | None = Field(default=None, title="measure")
     sweep: Annotated[
         dict[str, list[Any]],
-        PlainValidator(_sweep),
+        PlainValidator(freeform.read_sweep),
         _free(
             "dotted keys and the values they take: the runs are the grid, first key slowest",
             type="object",
@@ -346,7 +214,7 @@ class Experiment(Section):
     ] = Field(default={}, title="sweep")
     seeds: Annotated[
         tuple[int, ...],
-        PlainValidator(_seeds),
+        PlainValidator(freeform.read_seeds),
         PlainSerializer(list, when_used="json"),
         _free("a number of seeds, or a list of them", anyOf=[{"type": "integer"}, {"type": "array"}]),
     ] = Field(default=(0,), title="seeds")
@@ -372,11 +240,6 @@ def leaves() -> dict[str, Any]:
 
     walk(Experiment, "")
     return found
-
-
-def is_name(text: str) -> bool:
-    """Whether ``text`` can name an experiment (and so its result folder)."""
-    return re.match(NAME_PATTERN, text) is not None
 
 
 def json_schema() -> dict[str, Any]:

@@ -24,7 +24,7 @@ from oppcache.opp.fields import W_ID, W_LENGTH, W_NOW
 from oppcache.opp.lower import lower
 from oppcache.opp.machine import RESERVE
 from oppcache.opp.program import Program
-from oppcache.opp.step import begin, find_context, run_stage
+from oppcache.opp.step import begin, find_context, note_gone, run_stage
 
 from .counters import COUNTS, Count
 
@@ -161,6 +161,22 @@ def _release(program, store, cache, table, record, remove, poison):
 
 
 @kernel
+def _wants_slot(program, store, table, record, was_on_nic, scratch):
+    """Whether a context is a candidate for promotion after its stage; one that expired on the NIC goes.
+
+    A context that was on the NIC and was deleted and made anew by the same packet waits for its next lookup.
+    """
+    at = store.tables["base"][table] + record * program.tables["stride"][table]
+    on_nic = store.memory[at + A.C_PLACE] != _ZERO
+    base = location(program, store, table, record)
+    if store.memory[base + A.C_STATE] & _EXISTS == _ZERO:
+        if on_nic:  # noted twice does no harm
+            note_gone(table, record, scratch)
+        return False
+    return not on_nic and not was_on_nic
+
+
+@kernel
 def _release_gone(program, store, cache, scratch, remove, poison):
     for i in range(np.int64(scratch[A.S_GONE])):
         table = np.int64(scratch[A.S_GONE_LIST + 2 * i])
@@ -191,11 +207,11 @@ def _lookup(program, store, cache, tally, table, record, now, number, side, hit)
         if side == _CPU:
             tally.counts[_BOUNCES] += 1
             tally.counts[_CROSSINGS] += 1
-        return _NIC, row, next_use, True
+        return np.int64(_NIC), row, next_use, True
     if side == _NIC:
         tally.counts[_PUNTS] += 1
         tally.counts[_CROSSINGS] += 1
-    return _CPU, row, next_use, False
+    return np.int64(_CPU), row, next_use, False
 
 
 @kernel
@@ -234,35 +250,26 @@ def run_packets(
         vector = vectors[i]
         now = np.int64(vector[W_NOW])
         begin(scratch, vector, seed)
-        side, flags, stage = _NIC, 0, np.int64(0)
+        side, flags, stage = np.int64(_NIC), np.int64(0), np.int64(0)
         while stage < stages:
             record = find_context(program, store, stage, vector, scratch)
-            if record < 0:
-                stage = run_stage(program, store, variables, stage, record, vector, scratch)
-                if scratch[A.S_GONE] != _ZERO:
-                    _release_gone(program, store, cache, scratch, remove, poison)
-                continue
-            table = program.stages["table"][stage]
-            flags |= LOOKED_UP
-            side, row, next_use, was_on_nic = _lookup(
-                program, store, cache, tally, table, record, now, np.int64(vector[W_ID]), side, hit
-            )
-            if side == _CPU:
-                flags |= CROSSED
+            table, row, next_use, was_on_nic = np.int64(-1), np.int64(0), np.int64(-1), True
+            if record >= 0:
+                table = program.stages["table"][stage]
+                flags |= LOOKED_UP
+                side, row, next_use, was_on_nic = _lookup(
+                    program, store, cache, tally, table, record, now, np.int64(vector[W_ID]), side, hit
+                )
+                if side == _CPU:
+                    flags |= CROSSED
             stage = run_stage(program, store, variables, stage, record, vector, scratch)
+            wanted = record >= 0 and _wants_slot(program, store, table, record, was_on_nic, scratch)
             if scratch[A.S_GONE] != _ZERO:
                 _release_gone(program, store, cache, scratch, remove, poison)
-            base = location(program, store, table, record)
-            exists = store.memory[base + A.C_STATE] & _EXISTS != _ZERO
-            at = store.tables["base"][table] + record * program.tables["stride"][table]
-            on_nic = store.memory[at + A.C_PLACE] != _ZERO
-            if on_nic and not exists:
-                _release(program, store, cache, table, record, remove, poison)
-            elif exists and not on_nic and not was_on_nic:
-                if not _admit(
-                    program, store, cache, tally, table, record, row, now, next_use, victim, insert, remove, admit, poison
-                ):  # fmt: skip
-                    return i
+            if wanted and not _admit(
+                program, store, cache, tally, table, record, row, now, next_use, victim, insert, remove, admit, poison
+            ):  # fmt: skip
+                return i
         outcomes.verdict[i] = np.uint8(scratch[A.S_VERDICT])
         outcomes.port[i] = np.uint32(scratch[A.S_PORT])
         outcomes.flags[i] = np.uint8(flags)

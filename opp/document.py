@@ -138,11 +138,25 @@ def _substitute(document: Mapping[str, Any], given: Mapping[str, Any], problems:
             return walk(value, place)
         return node, mark
 
+    for name, (value, place) in values.items():
+        if _refers(value):
+            problems.add(f"parameter {name}: its value cannot refer to a parameter", place)
+            values[name] = (0, place)
+
     body = {k: v for k, v in document.items() if k != "parameters"}
     out = MarkedDict(body)
     if isinstance(document, MarkedDict):
         out.mark, out.key_marks, out.value_marks = document.mark, document.key_marks, document.value_marks
     return walk(out, out.mark)[0]
+
+
+def _refers(value: Any) -> bool:
+    """Whether a ``$NAME`` stands in a value."""
+    if isinstance(value, Mapping):
+        return any(_refers(v) for v in value.values())
+    if isinstance(value, list | tuple):
+        return any(_refers(v) for v in value)
+    return isinstance(value, str) and value.startswith("$")
 
 
 class _Document:
@@ -157,10 +171,7 @@ class _Document:
         read, root = self.read, self.root
         read.known_keys(root, _TOP, "a program")
         name = read.text(root, "program", required=True)
-        word_bits = root.get("word_bits", 32)
-        if word_bits not in (32, 64):
-            self.problems.add(f"word_bits: got {word_bits!r}, expected 32 or 64", mark_of(root, "word_bits"))
-            word_bits = 32
+        word_bits = self.bits(root, "word_bits")
         tables = read.mapping_of(root, "tables", self.table)
         groups = read.mapping_of(root, "globals", self.group)
         metadata = tuple(str(m) for m in read.items(root, "metadata"))
@@ -182,6 +193,14 @@ class _Document:
             mark=root.mark,
         )
 
+    def bits(self, node: Mapping[str, Any], key: str) -> int:
+        """A width, 32 when absent."""
+        value = node.get(key, 32)
+        if isinstance(value, int) and value in (32, 64):
+            return value
+        self.problems.add(f"{key}: got {value!r}, expected 32 or 64", mark_of(node, key))
+        return 32
+
     def registers(self, node: Any, where: Any, key: str, what: str) -> tuple[Register, ...]:
         out = []
         for i, item in enumerate(self.read.as_list(node, mark_of(where, key), what)):
@@ -193,10 +212,7 @@ class _Document:
                 self.problems.add(f"{what}: got {item!r}, expected a name or {{name, bits, initial}}", mark)
                 continue
             self.read.known_keys(item, ("name", "bits", "initial"), what)
-            bits = item.get("bits", 32)
-            if bits not in (32, 64):
-                self.problems.add(f"bits: got {bits!r}, expected 32 or 64", mark_of(item, "bits"))
-                bits = 32
+            bits = self.bits(item, "bits")
             initial = self.read.number(item, "initial", 0)
             if initial >= 1 << bits:
                 self.problems.add(f"initial: {initial} is too wide for {bits} bits", mark_of(item, "initial"))
@@ -274,9 +290,7 @@ class _Document:
             item = self.read.as_mapping(item, mark, "a temporary")
             self.read.known_keys(item, ("name", "op", "args", "bits", "k"), "a temporary")
             op, a, b, k = parse_operation(self.read, item, mark)
-            bits = self.read.number(item, "bits", 32)
-            if bits not in (32, 64):
-                self.problems.add(f"bits: got {bits}, expected 32 or 64", mark_of(item, "bits"))
+            bits = self.bits(item, "bits")
             out.append(Temporary(self.read.text(item, "name", required=True), op, a, b, bits, k, mark))
         return out
 

@@ -53,7 +53,7 @@ def parse_operation(read: Reader, item: Mapping[str, Any], mark: Mark) -> tuple[
     op = read.text(item, "op", required=True)
     if op in LATER_OPS:
         read.problems.add(f"operation {op!r} is not available in this version", mark_of(item, "op"))
-    elif op and op not in INTEGER_OPS:
+    elif "op" in item and op not in INTEGER_OPS:
         read.problems.add(f"unknown operation {op!r}", mark_of(item, "op"), near_miss(op, INTEGER_OPS))
     args = item.get("args", [])
     if not isinstance(args, list | tuple):

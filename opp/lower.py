@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,10 +162,6 @@ class _Lowering:
         first_row = len(self.rows["rows"])
         for i, entry in ranked:
             self.match(entry, entry_number[i], stage)
-            if len(self.rows["rows"]) > MAX_ROWS:
-                raise InputError(
-                    f"{entry.name}: the program needs more than {MAX_ROWS} ternary rows", entry.mark
-                )
         default = -1 if stage.default is None else self.entry(stage.default, stage, site, numbers)
         self.add(
             "stages",
@@ -371,6 +368,8 @@ class _Lowering:
         """Add an entry's rows: the cross product of its terms' alternatives."""
         none = any(t.kind == "state" and not t.patterns for t in entry.match)
         choices = [self.term_choices(t, stage) for t in entry.match if t.patterns]
+        if len(self.rows["rows"]) + math.prod(map(len, choices)) > MAX_ROWS:
+            raise InputError(f"{entry.name}: the program needs more than {MAX_ROWS} ternary rows", entry.mark)
         for combination in itertools.product(*choices):
             headers_mask = headers_value = 0
             cells: dict[tuple[int, int], tuple[int, int]] = {}

@@ -346,7 +346,7 @@ def _write(program, store, variables, w, at, own_table, own_record, own_base, ve
         return
     now = scratch[A.S_NOW]
     if base != own_base:
-        now = touch(program, store.memory, table, base, vector[W_NOW], True)
+        now = touch(program, store.memory, table, base, vector[W_NOW], np.bool_(True))
         witness(store.memory, base, vector[W_ID])
     else:
         store.memory[base + C_STATE] |= _EXISTS
@@ -356,14 +356,14 @@ def _write(program, store, variables, w, at, own_table, own_record, own_base, ve
     if deleted:
         reset(program, store.memory, table, base)
         if store.memory[base + C_PLACE] != _ZERO:
-            _gone(table, record, scratch)
+            note_gone(table, record, scratch)
     else:
         _set_state_and_timers(program, store.memory, w, base, now)
     _store_results(program, store, variables, w, table, base, deleted, scratch)
 
 
 @kernel
-def _gone(table, record, scratch):
+def note_gone(table, record, scratch):
     """Tell the driver that a context on the NIC was deleted."""
     count = np.int64(scratch[A.S_GONE])
     scratch[A.S_GONE_LIST + 2 * count] = np.uint64(table)

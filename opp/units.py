@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 _NUMBER = re.compile(r"^\s*([-+]?(?:\d[\d_]*(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-zµ/%]*)\s*$")
+_MAX_EXPONENT = 30  # whole numbers of a billion digits take a while
 _SCALES = {
     "": Decimal(1),
     "k": Decimal(10) ** 3,
@@ -42,7 +43,10 @@ def _split(value: Any, expected: str) -> tuple[Decimal, str]:
     found = _NUMBER.match(str(value))
     if not found:
         raise ValueError(f"got {value!r}, expected {expected}")
-    return Decimal(found.group(1).replace("_", "")), found.group(2)
+    number = Decimal(found.group(1).replace("_", ""))
+    if number.adjusted() > _MAX_EXPONENT:
+        raise ValueError(f"got {value!r}, expected {expected}, below 1e{_MAX_EXPONENT + 1}")
+    return number, found.group(2)
 
 
 def _scaled(value: Any, suffixes: tuple[str, ...], expected: str, *, bare: bool) -> Decimal:

@@ -71,6 +71,9 @@ class _Check:
         self.limit(len(self.globals), MAX_GLOBALS, "globals", program.mark)
         self.unique((s.name for s in program.stages), "stage", program.mark)
         self.unique(program.metadata, "metadata word", program.mark)
+        for group in program.globals:
+            if "." in group.name:
+                self.problems.add(f"globals {group.name!r}: expected a name without a dot", group.mark)
         for table in program.tables:
             self.limit(len(table.registers), MAX_REGISTERS, f"registers in table {table.name!r}", table.mark)
         commits: dict[str, str] = {}
@@ -94,6 +97,8 @@ class _Check:
             self.problems.add(f"{what} {name!r} is declared twice", mark)
 
     def stage(self, stage: Stage) -> None:
+        if stage.name == "end":
+            self.problems.add("a stage cannot be named 'end', which is where goto ends", stage.mark)
         if stage.table is not None and stage.lookup is None:
             self.problems.add(f"stage {stage.name!r} has a table but no key", stage.mark)
         if stage.table is None and (stage.lookup or stage.update or stage.create_on_write):

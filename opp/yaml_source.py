@@ -20,6 +20,9 @@ MAX_DEPTH = 64
 MAX_NODES = 2_000_000
 
 
+_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("map", "seq", "str", "int", "float", "bool", "null")}
+
+
 class MarkedDict(dict[Any, Any]):
     """A mapping that knows its place (``mark``), its keys' places and its values' places."""
 
@@ -113,6 +116,8 @@ class _Builder:
             raise InputError(f"nested deeper than {MAX_DEPTH} levels", self.place(node))
         if self.nodes > MAX_NODES:
             raise InputError(f"more than {MAX_NODES} values (aliases count each time)", self.place(node))
+        if node.tag not in _TAGS:
+            raise InputError(f"cannot read this value: unknown tag {node.tag!r}", self.place(node))
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, depth)
         if isinstance(node, yaml.SequenceNode):

@@ -16,12 +16,19 @@ from typing import Any
 import numpy as np
 
 from oppcache.opp import InputError, Machine, Program, load_program
+from oppcache.opp.arrays import C_PLACE, C_STATE, CONTEXT_EXISTS
 from oppcache.opp.fields import (
     CORE_WORDS,
     FIELD_BY_NAME,
     W_FAMILY,
     W_HEADERS,
     W_ID,
+    W_IP_DST,
+    W_IP_PROTO,
+    W_IP_SRC,
+    W_L4_DPORT,
+    W_L4_SPORT,
+    W_LENGTH,
     W_NOW,
     Header,
     Layout,
@@ -165,9 +172,10 @@ class ProgramMaker:
         if d.chance(3):
             self.tables[name]["initial"] = d.pick(("busy", 7, 2**32 - 2))
         shape: list[Any] = []
-        for kind in d.some(list(PAIRS), 2):
+        kinds = ["address", 16, "address", 16, 48, 32, 128]
+        for kind in dict.fromkeys(d.pick(kinds) for _ in range(d.number(3))):
             shape += [kind, kind]
-        shape += d.some([16, 8, 32, 12, 48, "word", "wide"], 3)
+        shape += d.some([8, 16, 32, "word", 12, 48, "wide"], 2)
         d.rng.shuffle(shape)
         self.shapes[name] = shape or [16]
 
@@ -282,7 +290,7 @@ class ProgramMaker:
         state["update"] = "update_key" in out
         out |= {"temporaries": temporaries, "conditions": conditions}
         out["entries"] = [
-            {"name": f"e{i}", "match": self.match(state), **self.entry(state)} for i in range(d.number(4))
+            {"name": f"e{i}", "match": self.match(state), **self.entry(state)} for i in range(d.number(5))
         ]
         if out["entries"] and d.chance(3):
             ranks = list(range(len(out["entries"])))
@@ -415,6 +423,8 @@ def make_vectors(rng: Random, layout: Layout, count: int) -> np.ndarray:
     rows = np.zeros((count, layout.words), np.uint64)
     now = d.pick((0, 1, 1_700_000_000_123_456_789))
     shapes = [_headers(d) for _ in range(1 + d.number(4))]
+    numbers = [5, *d.some((6, 0, 1, 2**64 - 1), 2)]
+    addresses = {version: [pool[0], *d.some(pool[1:], 2)] for version, pool in ADDRESSES.items()}
     for number in range(count):
         now += d.pick(JUMPS)
         family, present = d.pick(shapes)
@@ -426,26 +436,26 @@ def make_vectors(rng: Random, layout: Layout, count: int) -> np.ndarray:
             if word == W_FAMILY or (field.header is not None and field.header not in present):
                 continue
             if field.words == 2:
-                value = d.pick(ADDRESSES[family if field.is_address else 6])
+                value = d.pick(addresses[family if field.is_address else 6])
                 if field.is_address and family == 4:
                     value |= 0xFFFF << 32
                 row[word], row[word + 1] = value >> 64, value & (2**64 - 1)
             elif name in ("ipv4.src", "ipv4.dst"):
-                row[word] = d.pick(ADDRESSES[4])
+                row[word] = d.pick(addresses[4])
             else:
                 full = (1 << field.bits) - 1
-                row[word] = min(d.pick((5, 6, 0, 1, full)), full)
+                row[word] = min(d.pick(numbers), full)
     return rows
 
 
 def _headers(d: Draw) -> tuple[int, set[Header]]:
     """A kind of packet: its IP family (0: none) and the headers that are there."""
-    family = d.pick((4, 6, 4, 0))
-    present = {Header.ETH} if not d.chance(4) else set()
-    present |= set(d.some((Header.VLAN, Header.ARP, Header.INNER_L4, Header.FRAGMENT), 2))
+    family = d.pick((4, 6, 4, 6, 4, 0))
+    present = {Header.ETH} if not d.chance(5) else set()
+    present |= {h for h in (Header.VLAN, Header.ARP, Header.INNER_L4, Header.FRAGMENT) if d.chance(2)}
     if family:
         present |= {Header.IP, Header.IPV4 if family == 4 else Header.IPV6}
-        present |= {Header.TCP, Header.L4_PORTS} if not d.chance(3) else set()
+        present |= {Header.TCP, Header.L4_PORTS} if not d.chance(5) else set()
     return family, present
 
 
@@ -493,6 +503,23 @@ class Expected:
         assert not len(different), f"packet, word: {different[:5].tolist()}"
         assert contexts == self.reference.canonical_contexts(), "contexts"
         assert variables == self.reference.globals, "globals"
+
+
+def vectors_of_flows(flows: Sequence[int], gaps_ns: Sequence[int] | int = 1_000) -> np.ndarray:
+    """A TCP packet of 100 bytes for each flow number, from a host inside of that number, ``gaps_ns`` apart.
+
+    The header vectors have the core words only, which is all that ``nf:stateful-firewall`` reads.
+    """
+    rows = np.zeros((len(flows), CORE_WORDS), np.uint64)
+    rows[:, W_HEADERS] = 1 << Header.IP | 1 << Header.IPV4 | 1 << Header.TCP | 1 << Header.L4_PORTS
+    rows[:, W_NOW] = np.cumsum(np.broadcast_to(gaps_ns, len(flows)))
+    rows[:, W_ID] = np.arange(len(flows))
+    rows[:, W_FAMILY] = 4
+    rows[:, W_LENGTH] = 100
+    rows[:, W_IP_SRC + 1] = np.asarray(flows, np.uint64) + (0xFFFF << 32 | 0x0A000000)
+    rows[:, W_IP_DST + 1] = 0xFFFF << 32 | 0xC0000201
+    rows[:, W_IP_PROTO], rows[:, W_L4_SPORT], rows[:, W_L4_DPORT] = 6, 1000, 80
+    return rows
 
 
 class MemorySource:
@@ -568,7 +595,8 @@ ADMISSIONS: tuple[Any, ...] = ("always", {"packet": 2}, {"packet": 3})
 
 def check_hybrid(rng: Random, capacities: Sequence[int], packets: int = 40) -> bool:
     """Hold the hybrid at each capacity against the reference, with the copies left behind poisoned."""
-    from oppcache.hybrid import Setup, simulate
+    from oppcache.hybrid import Setup
+    from oppcache.hybrid.simulation import _Run
 
     drawn = draw(rng, packets)
     if drawn is None:
@@ -580,9 +608,32 @@ def check_hybrid(rng: Random, capacities: Sequence[int], packets: int = 40) -> b
         setup = Setup(
             program, source, contexts, d.pick(POLICIES), d.pick(ADMISSIONS), seed=packets, poison=True
         )
-        observed = Observed()
-        observed.check(expected, simulate(setup, observe=observed))
+        observed, run = Observed(), _Run(setup)
+        observed.check(expected, run.run(None, observed))
+        check_slots(run)
     return True
+
+
+def check_slots(run: Any) -> None:
+    """Slots and records name each other, and every slot that is taken holds a context that exists."""
+    store, slots = run.store, run.cache.slots
+    for t, row in enumerate(run.lowered.arrays.tables):
+        stride, capacity = int(row["stride"]), int(slots.tables["capacity"][t])
+        first = int(slots.tables["first"][t])
+        fresh, freed = int(slots.tables["fresh"][t]), int(slots.tables["freed"][t])
+        on_nic = {}
+        for record in range(int(store.tables["used"][t])):
+            place = int(store.memory[int(store.tables["base"][t]) + record * stride + C_PLACE])
+            if place:
+                on_nic[place - 1] = record
+        taken = {s: int(slots.record[first + s]) for s in range(capacity) if slots.record[first + s] >= 0}
+        assert taken == on_nic, "slots and records"
+        free = slots.free[first : first + freed].tolist()
+        assert sorted([*taken, *free]) == list(range(fresh)), "free slots"
+        for slot, record in taken.items():
+            at = int(store.tables["nic_base"][t]) + slot * stride
+            assert int(store.memory[at + C_PLACE]) == record + 1, "a slot's record"
+            assert int(store.memory[at + C_STATE]) & CONTEXT_EXISTS, "a slot without a context"
 
 
 assert CORE_WORDS == 16, "make_vectors fills the core by field names"

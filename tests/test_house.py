@@ -181,3 +181,12 @@ def test_modules_stay_about_one_thing(checkout: Path) -> None:
             if lines > 500:
                 long.append(f"{path.relative_to(checkout)}: {lines} lines")
     assert not long, "\n".join(long)
+
+
+def test_ci_takes_its_commands_from_the_readme(checkout: Path) -> None:
+    script = checkout / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    subprocess.run(["bash", "-n", str(script)], check=True)
+    text = script.read_text(encoding="utf-8")
+    assert "README.md" in text
+    assert "pip install -e" not in text, "the README says how to install; a second copy would drift"

@@ -15,8 +15,18 @@ import pytest
 import oppcache
 
 DATA = (".yaml", ".mplstyle", ".typed", ".v4", ".j2", ".html")
-ROOMS = ("opp", "traffic", "fastpath", "slowpath", "cache", "consistency", "hybrid", "controller")
-ROOMS += ("experiments", "bench")
+ROOMS = [
+    "opp",
+    "traffic",
+    "fastpath",
+    "slowpath",
+    "cache",
+    "consistency",
+    "hybrid",
+    "controller",
+    "experiments",
+    "bench",
+]
 
 
 def run(*command: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

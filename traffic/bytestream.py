@@ -19,16 +19,15 @@ class ByteStream:
 
     Attributes:
         compressed: whether the file is gzip.
-        cut_off: whether the file ended within a gzip member.
         trailing: bytes behind the last gzip member that are no further member; they are ignored.
 
     Raises:
-        InputError: no such file, a directory, unreadable, or a gzip whose content is corrupt.
+        InputError: no such file, a directory, unreadable, or a gzip that is corrupt or lacks its end: what a
+            damaged gzip unpacks to cannot be told from what was in it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.cut_off = False
         self.trailing = 0
         self._pending = b""
         self._offset = 0  # compressed bytes given to the decompressor so far
@@ -80,7 +79,8 @@ class ByteStream:
                 self._pending = self._read()
             assert self._inflate is not None
             if not self._pending:
-                self.cut_off = not self._inflate.eof
+                if not self._inflate.eof:
+                    raise InputError(f"corrupt gzip: it ends early, at byte {self._offset}", self._mark())
                 break
             if self._inflate.eof and not self._next_member():
                 break
@@ -95,6 +95,12 @@ class ByteStream:
             view[done : done + len(data)] = data
             done += len(data)
         return done
+
+    def verify(self) -> None:
+        """Read on to the end of a gzip, so that its check sums are seen: raises InputError where they are wrong."""
+        view = memoryview(bytearray(READ_BYTES))
+        while self.compressed and self._inflate_into(view):
+            pass
 
     def _next_member(self) -> bool:
         """Begin the next gzip member, if there is one; what else follows is ignored, as gzip does."""

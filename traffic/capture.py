@@ -134,12 +134,13 @@ class Capture:
             if why == HEADER:
                 skip, why = walker.header(buffer, pos, fill)
             if why == CORRUPT:
+                stream.verify()
                 log.warning(
                     "%s: the rest of the file is unreadable: a record has an impossible length", self.path
                 )
                 end["corrupt_file"] = 1
                 break
-        if why != CORRUPT and (fill > pos or skip or stream.cut_off):
+        if why != CORRUPT and (fill > pos or skip):
             end["truncated_file"] = 1
         if stream.trailing:
             end["ignored_trailing_bytes"] = stream.trailing

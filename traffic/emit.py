@@ -66,6 +66,8 @@ CURSORS = 9
 (T_NEXT, T_FLOOD) = range(2)  # ns: the next arrival (of a packet, or of a flow), the next flood packet
 TIMES = 2
 
+TIME_MAX = float(1 << 62)  # ns
+
 INSIDE_PORT, OUTSIDE_PORT = 0, 1  # in_port of packets that come from inside and from outside
 INSIDE_MAC, OUTSIDE_MAC = U(0x020000000001), U(0x020000000002)
 
@@ -209,7 +211,19 @@ def generate(
         if not knobs[K_POPULAR] and cursors[X_ACTIVE] > 0 and heap_times[0] <= now:
             now, from_heap = heap_times[0], True
         if times[T_FLOOD] < now:
-            _flood(out, row, U(int(times[T_FLOOD])), key, knobs, cursors, state, extras, want, frame, scratch)
+            _flood(
+                out,
+                row,
+                U(int(min(times[T_FLOOD], TIME_MAX))),
+                key,
+                knobs,
+                cursors,
+                state,
+                extras,
+                want,
+                frame,
+                scratch,
+            )
             times[T_FLOOD] += next_exponential(state, numbers[N_FLOOD_GAP])
             cursors[X_ID] += 1
             row += 1
@@ -238,7 +252,7 @@ def generate(
                 if not knobs[K_POPULAR]:
                     gaps[slot] = draw_gap(length, numbers, state)
         last = _send(
-            out, row, cursors[X_ID], U(int(now)), flows, slot, numbers, tcp_sizes, udp_sizes, state,
+            out, row, cursors[X_ID], U(int(min(now, TIME_MAX))), flows, slot, numbers, tcp_sizes, udp_sizes, state,
             extras, want, frame, scratch,
         )  # fmt: skip
         cursors[X_ID] += 1

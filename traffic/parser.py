@@ -71,7 +71,8 @@ _H_IPV4, _H_IPV6 = bit(Header.IPV4, Header.IP), bit(Header.IPV6, Header.IP)
 _H_ARP, _H_FRAGMENT = bit(Header.ARP), bit(Header.FRAGMENT)
 _H_LATER = bit(Header.LATER_FRAGMENT, Header.FRAGMENT)
 _B_ETH, _B_ARP, _B_L3, _B_L4 = int(Base.ETH), int(Base.ARP), int(Base.L3), int(Base.L4)
-_CORE, _WORD = U(CORE_WORDS), U(1)
+_NO_PLACES = _NONE | (_NONE << U(16)) | (_NONE << U(32))
+_ONE = U(1)
 
 
 @kernel
@@ -149,6 +150,41 @@ def _arp(data, at, end):
 
 
 @kernel
+def _network(data, at, end, frame_end, ethertype, scratch):
+    """Return (header bits, family, protocol, layer 4, end by the IP length, reason) of what follows the link layer."""
+    if ethertype == ETHERTYPE_IPV4:
+        found, proto, l4, ip_end, reason = _ipv4(data, at, end, frame_end)
+        return found, U(4) if found != U(0) else U(0), proto, l4, ip_end, reason
+    if ethertype == ETHERTYPE_IPV6:
+        scratch[S_SOURCE_ROUTED] = U(0)
+        found, proto, l4, ip_end, reason = _ipv6(data, at, end, frame_end, scratch)
+        return found, U(6) if found != U(0) else U(0), proto, l4, ip_end, reason
+    if ethertype == ETHERTYPE_ARP:
+        scratch[_B_ARP] = at
+        found, reason = _arp(data, at, end)
+        return found, U(0), U(0), at, at, reason
+    return U(0), U(0), U(0), at, at, U(0)
+
+
+@kernel
+def _addresses(data, at, family, out, row):
+    """Write the joint addresses of the IP header at ``at``, or zeros."""
+    if family == U(4):
+        out[row, W_IP_SRC] = U(0)
+        out[row, W_IP_SRC + 1] = _MAPPED | be32(data, at + U(12))
+        out[row, W_IP_DST] = U(0)
+        out[row, W_IP_DST + 1] = _MAPPED | be32(data, at + U(16))
+    elif family == U(6):
+        out[row, W_IP_SRC] = be64(data, at + U(8))
+        out[row, W_IP_SRC + 1] = be64(data, at + U(16))
+        out[row, W_IP_DST] = be64(data, at + U(24))
+        out[row, W_IP_DST + 1] = be64(data, at + U(32))
+    else:
+        for word in range(W_IP_SRC, W_IP_DST + 2):
+            out[row, word] = U(0)
+
+
+@kernel
 def _place(at, start):
     """Offset of ``at`` in its frame for W_OFFSETS; what does not fit is none."""
     offset = at - start
@@ -156,23 +192,57 @@ def _place(at, start):
 
 
 @kernel
+def _transport(data, start, l3, l4, end, ip_end, headers, family, proto, reason, scratch):
+    """Return (header bits, ports, TCP flags, W_OFFSETS, reason) of the IP packet at ``l3``; ports are 16 bits apart."""
+    scratch[_B_L3] = l3
+    scratch[_B_L4] = l4
+    scratch[S_L4_LENGTH] = ip_end - l4 if ip_end > l4 else U(0)
+    offsets = _place(l3, start)
+    if l4 > end:
+        return headers, U(0), U(0), offsets | (_NONE << U(16)) | (_NONE << U(32)), reason
+    if headers & _H_LATER == _H_LATER:
+        return headers, U(0), U(0), offsets | (_NONE << U(16)) | (_place(l4, start) << U(32)), reason
+    found, ports, flags, behind, why = layer4(data, l4, min(end, ip_end), proto, family, scratch)
+    payload = _place(behind, start) if behind <= end and why != U(1) else _NONE
+    if reason == U(0) and why != U(0):
+        reason = why >> U(1)
+        if why == U(1):
+            reason = TRUNCATED_L4 if end < ip_end else BAD_L4_LENGTH
+    return headers | found, ports, flags, offsets | (_place(l4, start) << U(16)) | (payload << U(32)), reason
+
+
+@kernel
+def _parse(data, start, end, wire, kind, out, row, scratch):
+    """Parse one frame into the core words that its bytes decide; return the reason."""
+    ethertype, at, headers, reason = link_start(data, start, end, kind)
+    if ethertype != ETHERTYPE_IPV4 and ethertype != ETHERTYPE_IPV6 and reason == U(0):
+        ethertype, at, headers, reason = link_tags(data, at, end, ethertype, headers, scratch)
+    found, family, proto, l4, ip_end, why = _network(data, at, end, start + wire, ethertype, scratch)
+    headers |= found
+    if reason == U(0):
+        reason = why
+    ports, flags, places = U(0), U(0), _NO_PLACES
+    if family != U(0):
+        headers, ports, flags, places, reason = _transport(
+            data, start, at, l4, end, ip_end, headers, family, proto, reason, scratch
+        )
+    out[row, W_HEADERS] = headers
+    out[row, W_STATUS] = reason
+    out[row, W_LENGTH] = wire
+    out[row, W_FAMILY] = family
+    _addresses(data, at, family, out, row)
+    out[row, W_IP_PROTO] = proto
+    out[row, W_L4_SPORT] = ports >> U(16)
+    out[row, W_L4_DPORT] = ports & U(0xFFFF)
+    out[row, W_TCP_FLAGS] = flags
+    out[row, W_OFFSETS] = places
+    return reason
+
+
+@kernel
 def parse_records(
-    data,
-    offsets,
-    captured,
-    lengths,
-    stamps,
-    ports,
-    kinds,
-    first,
-    count,
-    extras,
-    want,
-    out,
-    clock,
-    reasons,
-    scratch,
-):
+    data, offsets, captured, lengths, stamps, ports, kinds, first, count, extras, want, out, clock, reasons, scratch
+):  # fmt: skip
     """Parse ``count`` records from record ``first`` on into the rows of ``out``.
 
     Args:
@@ -185,92 +255,28 @@ def parse_records(
         reasons: int64[256], counts by reason, added to.
         scratch: uint64[SCRATCH_WORDS].
     """
-    words = U(out.shape[1])
     for row in range(count):
         record = first + row
         start = U(offsets[record])
         end = start + U(captured[record])
-        wire = U(lengths[record])
-        frame_end = start + wire
-        kind = kinds[record]
-        ethertype, at, headers, reason = link_start(data, start, end, kind)
-        if ethertype != ETHERTYPE_IPV4 and ethertype != ETHERTYPE_IPV6 and reason == U(0):
-            ethertype, at, headers, reason = link_tags(data, at, end, ethertype, headers, scratch)
-        l3 = l4 = payload = _NONE
-        family = proto = four = flags = U(0)
-        src_high = src_low = dst_high = dst_low = U(0)
-        found = U(0)
-        ip_end = at
-        if ethertype == ETHERTYPE_IPV4:
-            found, proto, l4, ip_end, reason = _ipv4(data, at, end, frame_end)
-            if found != U(0):
-                family = U(4)
-                src_low = _MAPPED | be32(data, at + U(12))
-                dst_low = _MAPPED | be32(data, at + U(16))
-        elif ethertype == ETHERTYPE_IPV6:
-            scratch[S_SOURCE_ROUTED] = U(0)
-            found, proto, l4, ip_end, reason = _ipv6(data, at, end, frame_end, scratch)
-            if found != U(0):
-                family = U(6)
-                src_high = be64(data, at + U(8))
-                src_low = be64(data, at + U(16))
-                dst_high = be64(data, at + U(24))
-                dst_low = be64(data, at + U(32))
-        elif ethertype == ETHERTYPE_ARP:
-            found, reason = _arp(data, at, end)
-            scratch[_B_ARP] = at
-        headers |= found
-        if family != U(0):
-            l3 = _place(at, start)
-            scratch[_B_L3] = at
-            scratch[_B_L4] = l4
-            scratch[S_L4_LENGTH] = ip_end - l4 if ip_end > l4 else U(0)
-            if l4 > end:
-                l4 = _NONE
-            elif headers & _H_LATER == _H_LATER:
-                payload = _place(l4, start)
-                l4 = _NONE
-            else:
-                limit = min(end, ip_end)
-                found, four, flags, behind, why = layer4(data, l4, limit, proto, family, scratch)
-                headers |= found
-                if reason == U(0) and why != U(0):
-                    reason = why >> U(1)
-                    if why == U(1):
-                        reason = TRUNCATED_L4 if end < ip_end else BAD_L4_LENGTH
-                payload = _place(behind, start) if behind <= end and why != U(1) else _NONE
-                l4 = _place(l4, start)
+        reason = _parse(data, start, end, U(lengths[record]), kinds[record], out, row, scratch)
+        if reason != U(0):
+            reasons[reason] += 1
         now = stamps[record]
         if now < clock[1]:
             now = clock[1]
-            clock[2] += _WORD
+            clock[2] += _ONE
         clock[1] = now
-        if reason != U(0):
-            reasons[reason] += 1
-        out[row, W_HEADERS] = headers
-        out[row, W_STATUS] = reason
         out[row, W_NOW] = now
-        out[row, W_LENGTH] = wire
         out[row, W_IN_PORT] = U(ports[record])
-        out[row, W_FAMILY] = family
-        out[row, W_IP_SRC] = src_high
-        out[row, W_IP_SRC + 1] = src_low
-        out[row, W_IP_DST] = dst_high
-        out[row, W_IP_DST + 1] = dst_low
-        out[row, W_IP_PROTO] = proto
-        out[row, W_L4_SPORT] = four >> U(16)
-        out[row, W_L4_DPORT] = four & U(0xFFFF)
-        out[row, W_TCP_FLAGS] = flags
-        out[row, W_OFFSETS] = l3 | (l4 << U(16)) | (payload << U(32))
         out[row, W_ID] = clock[0]
-        clock[0] += _WORD
-        if words > _CORE:
-            for word in range(CORE_WORDS, out.shape[1]):
-                out[row, word] = U(0)
-            if extras.size or want:
-                scratch[_B_ETH] = start
-                scratch[S_CAPTURED_END] = end
-                fill_extras(data, extras, want, out, row, scratch)
+        clock[0] += _ONE
+        for word in range(CORE_WORDS, out.shape[1]):
+            out[row, word] = U(0)
+        if extras.size or want:
+            scratch[_B_ETH] = start
+            scratch[S_CAPTURED_END] = end
+            fill_extras(data, extras, want, out, row, scratch)
 
 
 @dataclass

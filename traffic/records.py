@@ -164,6 +164,7 @@ def walk_pcapng(
         if packet:
             head = U(12) if kind == U(_SIMPLE) else U(28)
             if length < head + U(4):
+                counters[C_READ] += 1
                 counters[C_BAD_BLOCK] += 1
                 at += length
                 continue
@@ -190,6 +191,7 @@ def walk_pcapng(
                 ticks = (_u32(data, at + U(12), big) << U(32)) | _u32(data, at + U(16), big)
                 stamp = _nanoseconds(ticks, interfaces, row)
             if head + captured + U(4) > length or captured > _MAX_FRAME:
+                counters[C_READ] += 1
                 counters[C_BAD_BLOCK] += 1
             else:
                 n = _emit(

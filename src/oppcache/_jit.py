@@ -1,9 +1,9 @@
 """The one kernel decorator and its on-disk cache.
 
 Numba's own cache notices an edit of the cached function's file but not of a function that it calls in
-another file (numba issue 1833). So every kernel is cached in a folder whose name is a hash of the sources
-of all kernel-bearing modules, the Numba and NumPy versions, the CPU and the ``NUMBA_*`` settings: an edit
-anywhere means a new folder. The newest :data:`KEEP_FOLDERS` folders stay. Numba's cache files are pickles,
+another file (numba issue 1833), nor of a constant that another module defines. So every kernel is cached in a
+folder whose name is a hash of the sources of all rooms that bear kernels, the Numba and NumPy versions and the
+``NUMBA_*`` settings: an edit anywhere means a new folder. The newest :data:`KEEP_FOLDERS` folders stay. Numba's cache files are pickles,
 so the folder is private (mode 0700); it is ``$OPPCACHE_CACHE_DIR`` or the user's cache directory.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -26,8 +27,8 @@ log = logging.getLogger("oppcache")
 
 KEEP_FOLDERS = 5
 JIT_DISABLED = bool(getattr(numba.config, "DISABLE_JIT", 0))
-# A module that bears kernels names the decorator, or is a policy file, which the loader compiles.
-_MARKERS = (b"kernel", b"def victim(", b"def admit(")
+# A module that bears kernels imports the decorator.
+_MARKER = re.compile(rb"^from \S*_jit import .*\bkernel\b", re.MULTILINE)
 
 
 def cache_root() -> Path:
@@ -41,24 +42,33 @@ def cache_root() -> Path:
 
 
 def kernel_sources() -> list[Path]:
-    """Return every module of the package that bears kernels, sorted by name."""
+    """Return this file and every module of the rooms in which some module bears kernels, sorted.
+
+    The others of such a room count too: kernels freeze the constants that they import from them.
+    """
+    rooms: dict[str, list[Path]] = {}
+    bearing = set()
     package = Path(__file__).parent
-    found = []
     # Path.rglob does not enter the rooms, which are links in a checkout.
     for folder, subfolders, files in os.walk(package, followlinks=True):
-        subfolders[:] = sorted(name for name in subfolders if name != "__pycache__")
-        for name in sorted(files):
-            path = Path(folder) / name
-            if name.endswith(".py") and any(m in path.read_bytes() for m in _MARKERS):
-                found.append(path)
-    return found
+        subfolders[:] = [name for name in subfolders if name != "__pycache__"]
+        room = Path(folder).relative_to(package).parts[:1]
+        for path in (Path(folder) / name for name in files if room and name.endswith(".py")):
+            rooms.setdefault(room[0], []).append(path)
+            if _MARKER.search(path.read_bytes()):
+                bearing.add(room[0])
+    return [Path(__file__), *sorted(path for room in bearing for path in rooms[room])]
 
 
 def source_hash(paths: list[Path] | None = None) -> str:
-    """Hash what a compiled kernel depends on: sources, versions, CPU and Numba settings."""
+    """Hash what a compiled kernel depends on: sources, versions and Numba settings.
+
+    The CPU is in the names of Numba's own files.
+    """
     digest = hashlib.sha256()
     for path in kernel_sources() if paths is None else paths:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+        name = path.parent.name + "/" + path.name
+        digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
     settings = sorted(
         (k, v) for k, v in os.environ.items() if k.startswith("NUMBA_") and k != "NUMBA_CACHE_DIR"
     )

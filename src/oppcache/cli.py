@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from oppcache import __version__
-from oppcache.opp.errors import OppCacheError
+from oppcache.opp.errors import InputError, Mark, OppCacheError
 
 if TYPE_CHECKING:
     from oppcache.experiments.outcome import Outcome
@@ -287,7 +287,10 @@ def bench(
     else:
         typer.echo(json.dumps(reports, indent=2))
     if out is not None:
-        out.write_text(json.dumps(reports, indent=2) + "\n")
+        try:
+            out.write_text(json.dumps(reports, indent=2) + "\n")
+        except OSError as error:
+            raise InputError(f"cannot be written: {error.strerror or error}", Mark(str(out))) from None
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -299,15 +302,14 @@ def call(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     _Settings.verbose = _Settings.quiet = False
     try:
-        status = app(args=arguments, standalone_mode=False)
+        status = app(args=arguments, prog_name="oppcache", standalone_mode=False)
         sys.stdout.flush()
     except OppCacheError as error:
         for problem in error.problems:
             _say(f"error: {problem}")
         return error.exit_status
     except (KeyboardInterrupt, typer.Abort):
-        _say("interrupted; what is done is kept, repeat the command to go on")
-        return INTERRUPTED
+        status = INTERRUPTED
     except BrokenPipeError:
         return _reader_left()
     except SystemExit as left:
@@ -315,6 +317,8 @@ def call(arguments: list[str] | None = None) -> int:
         return _reader_left() if isinstance(left.__context__, BrokenPipeError) else int(left.code or 0)
     except Exception as error:
         return _unforeseen(error)
+    if status == INTERRUPTED:
+        _say("interrupted; what is done is kept, repeat the command to go on")
     return status if isinstance(status, int) else FINE
 
 

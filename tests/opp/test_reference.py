@@ -330,7 +330,7 @@ def test_a_foreign_table_is_written_and_looked_up_by_a_later_stage() -> None:
     reference = machine(stateful(count, name="first"), later, tables=tables)
     result = reference.process(at())
     assert result.lookups == [("t", (1,)), ("u", (1,))]
-    assert result.port == 2**32 + 1
+    assert result.port == 1  # a port has 32 bits
     assert only(reference, "u")[:2] == (3, (2**32 + 1,))
 
 

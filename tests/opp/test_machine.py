@@ -1,0 +1,131 @@
+"""The software machine beyond what random programs reach: many keys, growth, hash collisions, batches."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from oppcache.opp import Machine, load_program
+from oppcache.opp import contexts as store_of
+from oppcache.opp.contexts import grow, hash_key
+from oppcache.opp.fields import W_IN_PORT, W_LENGTH
+
+COUNTER: dict[str, Any] = {
+    "program": "counter",
+    "tables": {"keys": {"registers": ["n"]}, "ports": {"registers": ["n"]}},
+    "globals": {"all": [{"name": "n", "bits": 64, "initial": 2**64 - 5}]},
+    "stages": [
+        {
+            "name": table,
+            "table": table,
+            "key": key,
+            "default": {
+                "updates": [
+                    {"set": "R.n", "op": "add", "args": ["R.n", 1]},
+                    {"set": "G.all.n", "op": "add", "args": ["G.all.n", 1]},
+                ]
+            },
+        }
+        for table, key in (("keys", ["packet_length"]), ("ports", ["in_port"]))
+    ],
+}
+
+
+def vectors_of(machine: Machine, lengths: np.ndarray) -> np.ndarray:
+    rows = np.zeros((len(lengths), machine.layout.words), np.uint64)
+    rows[:, W_LENGTH], rows[:, W_IN_PORT] = lengths, lengths % 3
+    return rows
+
+
+def test_no_context_is_lost_while_the_store_grows() -> None:
+    machine = Machine(load_program(COUNTER))
+    lengths = np.random.Generator(np.random.PCG64(1)).integers(0, 20_000, 60_000)
+    capacity = int(machine.store.tables["capacity"][0])
+    for part in np.array_split(lengths, 7):
+        machine.process(vectors_of(machine, part))
+    assert machine.store.tables["capacity"][0] > 4 * capacity
+    keys, counts = np.unique(lengths, return_counts=True)
+    contexts = machine.contexts()
+    assert {k[0]: v[1][0] for k, v in contexts["keys"].items()} == dict(
+        zip(keys.tolist(), counts.tolist(), strict=True)
+    )
+    assert sum(v[1][0] for v in contexts["ports"].values()) == len(lengths)
+    assert len(contexts["ports"]) == 3
+    assert machine.global_values() == {"all.n": (2 * len(lengths) - 5) % 2**64}
+
+
+def test_batches_do_not_matter() -> None:
+    lengths = np.arange(50) % 7
+    whole, parts = Machine(load_program(COUNTER)), Machine(load_program(COUNTER))
+    whole.process(vectors_of(whole, lengths))
+    for length in lengths:
+        parts.process(vectors_of(parts, np.array([length])))
+    parts.process(vectors_of(parts, lengths[:0]))
+    assert whole.contexts() == parts.contexts()
+    assert whole.global_values() == parts.global_values()
+
+
+def test_keys_whose_hashes_collide_stay_apart() -> None:
+    """Without compilation the hash can be replaced by a constant: then every key probes past all others."""
+    import subprocess
+    import sys
+
+    script = """
+import os; os.environ["NUMBA_DISABLE_JIT"] = "1"
+import numpy as np
+from oppcache.opp import Machine, contexts, load_program, step
+worst = lambda words, first, count: np.uint64(0xFFFFFFFF0000000F)
+contexts.hash_key = step.hash_key = worst
+machine = Machine(load_program({
+    "program": "p", "tables": {"t": {"registers": ["n"]}},
+    "stages": [{"name": "s", "table": "t", "key": ["packet_length"], "default":
+                {"updates": [{"set": "R.n", "op": "add", "args": ["R.n", 1]}]}}]}))
+machine.store = contexts.make_store(machine.lowered.arrays, capacity=1)
+rows = np.zeros((60, machine.layout.words), np.uint64)
+rows[:, 3] = np.arange(60) % 20
+machine.process(rows)
+found = machine.contexts()["t"]
+assert found == {(n,): found[n,] for n in range(20)}, found
+assert {v[1] for v in found.values()} == {(3,)}
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_hash_scatters_neighbours() -> None:
+    """Keys that differ in little fill an index evenly, or probing would slow down on real traffic."""
+    words = np.zeros(2, np.uint64)
+    cells = np.zeros(1024, np.int64)
+    with np.errstate(over="ignore"):
+        for i in range(8192):
+            words[:] = (i, 7)
+            cells[int(hash_key(words, 0, 2)) & 1023] += 1
+    assert cells.max() < 28  # mean 8; a Poisson cell of 28 has a chance of 10^-8
+
+
+def test_a_table_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(load_program(COUNTER))
+    machine.process(vectors_of(machine, np.arange(9)))
+    monkeypatch.setattr(store_of, "MAX_RECORDS", 100)
+    with pytest.raises(MemoryError, match="more than 100 contexts in one table"):
+        grow(machine.lowered.arrays, machine.store, 1 << 20)
+
+
+def test_random_is_keyed_by_the_seed(random_programs: ModuleType) -> None:
+    drawing = {
+        "program": "p",
+        "metadata": ["m"],
+        "stages": [{"name": "s", "default": {"actions": [{"set": {"metadata.m": "random"}}]}}],
+    }
+    drawn = []
+    for seed in (0, 0, 1, 2**64 - 1):
+        machine = Machine(load_program(drawing), seed)
+        rows = np.zeros((20, machine.layout.words), np.uint64)
+        rows[:, :16] = random_programs.vectors_of_flows(range(20))
+        machine.process(rows)
+        drawn.append(rows[:, 16].tolist())
+    assert drawn[0] == drawn[1]
+    assert len({n for part in drawn for n in part}) == 60
