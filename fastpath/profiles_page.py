@@ -18,7 +18,7 @@ are in `fastpath/profiles/`; a file of your own works wherever a profile's name 
 --nic PROFILE` says what of a program fits, and every reason why something does not ([Analyse](analyse.md)).
 Experiments of this version run only the profile `ideal`, which has no limits and takes no time.
 
-```yaml
+```text
 profile: my-nic
 description: As a NetFPGA SUME, with a larger ternary table.
 base: netfpga-sume              # its limits hold unless this file says otherwise
