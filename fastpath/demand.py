@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from oppcache.opp import arrays as A
 from oppcache.opp.dataflow import LOOKED_UP, entries_of, operands_in, place_of
-from oppcache.opp.fields import FIELD_BY_NAME, W_FAMILY, W_HEADERS, Header
-from oppcache.opp.lower import Lowered
+from oppcache.opp.fields import FIELD_BY_NAME, Header
 from oppcache.opp.program import Entry, Key, Operand, Program, Stage, Table, Term, Update, Write
 from oppcache.opp.sharing import narrow_bits
-from oppcache.opp.validate import key_bits
+from oppcache.opp.validate import key_bits, term_ternaries
 
 # Header groups of a profile that hold a field, by the field's first part; any of them will do.
 _GROUPS = {
@@ -100,30 +98,34 @@ def _value_bits(program: Program, operand: Operand, stage: Stage, metadata: dict
     return 32 if operand.kind == "random" else program.width(operand, stage)
 
 
-def rows_by_version(lowered: Lowered, stage: int) -> dict[int, int]:
-    """Ternary rows of a stage after expansion, by the IP version that can match them (both count those of none).
+def rows_by_version(stage: Stage) -> dict[int, int]:
+    """Ternary entries of a stage, ranges and lists expanded, that packets of each IP version can match.
 
-    Args:
-        stage: number of the stage in pipeline order.
+    Entries that match on neither version count for both.
     """
-    arrays = lowered.arrays
-    first, count = int(arrays.stages["first_row"][stage]), int(arrays.stages["rows"][stage])
-    totals = {4: 0, 6: 0}
-    for row in range(first, first + count):
-        versions = {4, 6}
-        at, cells = int(arrays.rows["first_cell"][row]), int(arrays.rows["cells"][row])
-        for cell in range(at, at + cells):
-            if arrays.cells["kind"][cell] != A.CELL_WORD:
-                continue
-            value, index = int(arrays.cells["value"][cell]), int(arrays.cells["index"][cell])
-            if index == W_FAMILY:
-                versions &= {value & 0xFF}
-            elif index == W_HEADERS:
-                versions -= {6} if value >> Header.IPV4 & 1 else set()
-                versions -= {4} if value >> Header.IPV6 & 1 else set()
-        for version in versions:
-            totals[version] += 1
-    return totals
+    return {version: sum(_rows(entry, version) for entry in stage.entries) for version in (4, 6)}
+
+
+def _rows(entry: Entry, version: int) -> int:
+    """Ternary entries that one entry takes: every combination of its terms' alternatives."""
+    rows = 1
+    for term in entry.match:
+        other = 10 - version
+        if term.kind == "field" and term.name.startswith(
+            (f"ipv{other}.", "icmpv6." if version == 4 else "icmp.")
+        ):
+            return 0
+        if term.kind == "valid" and not _possible(term, version):
+            return 0
+        if term.patterns:  # state: none takes no alternatives
+            rows *= sum(family in (0, version) for _, _, family in term_ternaries(term))
+    return rows
+
+
+def _possible(term: Term, version: int) -> bool:
+    """Whether a packet of an IP version can have a header's validity as a term wants it."""
+    present = {f"ipv{version}": True, "ip": True, f"ipv{10 - version}": False}.get(term.name)
+    return present is None or any(bool(p.value & p.mask) == present for p in term.patterns)
 
 
 def match_bits(program: Program, stage: Stage, version: int) -> int:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from oppcache.opp.dataflow import entries_of
-from oppcache.opp.lower import lower
 from oppcache.opp.program import Program
 
 from . import demand
@@ -102,15 +101,10 @@ class Fit:
 
 
 def fit(program: Program, profile: Profile) -> Fit:
-    """Say what of a checked program fits a NIC.
-
-    Raises:
-        InputError: the program needs more ternary rows than the model allows.
-    """
-    lowered = lower(program)
+    """Say what of a checked program fits a NIC."""
     stages = []
-    for number, stage in enumerate(program.pipeline()):
-        check = StageCheck(lowered, profile, number)
+    for stage in program.pipeline():
+        check = StageCheck(program, profile, stage)
         by_entry = tuple(
             reason for entry in entries_of(stage) for reason in entry_reasons(program, profile, stage, entry)
         )

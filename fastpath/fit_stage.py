@@ -7,7 +7,6 @@ prefixes is of no use to IPv4. So everything that depends on it is reckoned for 
 from __future__ import annotations
 
 from oppcache.opp.dataflow import entries_of
-from oppcache.opp.lower import Lowered
 from oppcache.opp.program import Condition, Program, Stage, Temporary
 
 from . import demand
@@ -25,10 +24,8 @@ class StageCheck:
         used: what it takes of each numbered limit, by the profile's key.
     """
 
-    def __init__(self, lowered: Lowered, profile: Profile, number: int) -> None:
-        self.lowered, self.profile, self.number = lowered, profile, number
-        self.program: Program = lowered.program
-        self.stage: Stage = self.program.pipeline()[number]
+    def __init__(self, program: Program, profile: Profile, stage: Stage) -> None:
+        self.program, self.profile, self.stage = program, profile, stage
         self.reasons: list[Reason] = []
         self.used: dict[str, int] = {}
         versions = {4, 6}
@@ -142,7 +139,7 @@ class StageCheck:
             self.compared(one, what)
 
     def ternary(self) -> None:
-        rows = demand.rows_by_version(self.lowered, self.number)
+        rows = demand.rows_by_version(self.stage)
         self.at_most_by_version("efsm.entries", rows, "{got} ternary entries after expansion")
         wide = {v: demand.match_bits(self.program, self.stage, v) for v in self.by_version}
         self.at_most_by_version("efsm.width_bits", wide, "entries of {got} bit")

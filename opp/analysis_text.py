@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from .analysis import Analysis, TableAnalysis
 from .classes import Classified
@@ -18,16 +18,16 @@ def as_text(analysis: Analysis) -> str:
     return "\n".join(_lines(analysis)) + "\n"
 
 
-def labelled(label: str, text: str, indent: int = 2) -> Iterator[str]:
+def labelled(label: str, text: str, indent: int = 2, column: int = _LABEL) -> Iterator[str]:
     """Yield ``label  text``, wrapped so that the text stays in its column."""
-    head = " " * indent + label.ljust(_LABEL)
+    head = " " * indent + label.ljust(column)
     if not head.endswith(" "):
         head += " "
     yield from textwrap.wrap(
         text,
         WIDTH,
         initial_indent=head,
-        subsequent_indent=" " * (indent + _LABEL),
+        subsequent_indent=" " * (indent + column),
         break_long_words=False,
         break_on_hyphens=False,
     ) or [head.rstrip()]
@@ -43,13 +43,13 @@ def _lines(analysis: Analysis) -> Iterator[str]:
     if analysis.globals:
         yield ""
         yield "globals"
+    column = _column(str(one.variable.variable) for one in analysis.globals)
     for one in analysis.globals:
-        yield from _variable(str(one.variable.variable), one.variable)
-        modes = " or ".join(
-            (*one.mode.modes, *(f"{m} (if a safe answer is enough)" for m in one.mode.relaxed))
-        )
-        yield from labelled("", f"needs {modes}: {one.mode.why}.")
-        yield from labelled("", f"promise: {one.mode.promise}.")
+        yield from labelled(str(one.variable.variable), _class(one.variable), 2, column)
+        relaxed = (f"{mode} where a safe answer is enough" for mode in one.mode.relaxed)
+        modes = ", or ".join((" or ".join(one.mode.modes), *relaxed))
+        yield from labelled("", f"needs {modes}: {one.mode.why}.", 2, column)
+        yield from labelled("", f"promise: {one.mode.promise}.", 2, column)
     yield ""
     if not analysis.groups:
         yield "groups: none, no packet touches two shared objects"
@@ -59,15 +59,21 @@ def _lines(analysis: Analysis) -> Iterator[str]:
 
 def _table(one: TableAnalysis) -> Iterator[str]:
     yield from labelled(f"table {one.table.name}:", f"{one.sharing}; {one.why}", 0)
-    for use in one.keys:
-        yield from labelled("key", _key(use))
-    yield from _variable("state", one.label)
-    for register, found in zip(one.table.registers, one.registers, strict=True):
-        yield from _variable(f"R.{register.name}", found)
+    lines = [("key", _key(use)) for use in one.keys]
+    lines.append(("state", _class(one.label)))
+    lines += [(f"R.{r.variable.name}", _class(r)) for r in one.registers]
     marks = [text for text, said in (("sets timers", one.timers), ("deletes contexts", one.deletes)) if said]
     if marks:
-        yield from labelled("also", ", ".join(marks))
-    yield from labelled("needs", f"{one.need.how}: {one.need.why}.")
+        lines.append(("also", ", ".join(marks)))
+    lines.append(("needs", f"{one.need.how}: {one.need.why}."))
+    column = _column(label for label, _ in lines)
+    for label, text in lines:
+        yield from labelled(label, text, 2, column)
+
+
+def _column(labels: Iterable[str]) -> int:
+    """Width of the labels' column, so that a block's texts begin alike."""
+    return min(max([_LABEL, *(len(label) + 2 for label in labels)]), 40)
 
 
 def _key(use: KeyUse) -> str:
@@ -76,8 +82,8 @@ def _key(use: KeyUse) -> str:
     return f"{what}: {use.text}{', symmetric' if use.key.symmetric else ''} ({width})"
 
 
-def _variable(label: str, one: Classified) -> Iterator[str]:
-    yield from labelled(label, f"{one.kind}: {one.why}")
+def _class(one: Classified) -> str:
+    return f"{one.kind}: {one.why}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -125,7 +125,7 @@ def start_of(program: Program, variable: Variable) -> int:
 
 def test_what_random_programs_do_is_what_their_classes_say(random_programs: ModuleType, full: bool) -> None:
     seen: Counter[str] = Counter()
-    for seed in range(20_000 if full else 200):
+    for seed in range(20_000 if full else 400):
         check(random_programs, seed, seen)
     for kind in ("constant", "counter", "min/max"):
         for what in ("global", "register"):
