@@ -83,7 +83,8 @@ class Guide:
             line, _, expected = part.partition("\n")
             status, out, err = self.command(line, block)
             shown = [line for line in expected.splitlines() if line.strip()]
-            assert (out + err).splitlines() == shown, f"{block.place}: {line}"
+            told = [line for line in (out + err).splitlines() if line.strip()]
+            assert told == shown, f"{block.place}: {line}"
             assert status == (2 if "error: " in expected else 0)
 
     def on_yaml(self, block: Block) -> None:
