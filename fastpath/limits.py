@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from oppcache.opp.errors import Mark, Problems, near_miss
-from oppcache.opp.program import CONDITION_OPS, INTEGER_OPS, LATER_OPS
+from oppcache.opp.program import CONDITION_OPS
 from oppcache.opp.units import parse_bits_per_second, parse_bytes, parse_count, parse_fraction
 from oppcache.opp.yaml_source import mark_of
 
@@ -50,7 +50,10 @@ HEADERS = (
     "checksums",
 )
 ACTIONS = ("set", "output", "drop", "to_controller", "dec_ttl", "generate", "alloc")
-OPERATIONS = (*INTEGER_OPS, *LATER_OPS)
+OPERATIONS = (
+    *("mov", "add", "sub", "mul", "div", "mod", "and", "or", "xor", "shl", "shr", "min", "max"),
+    *("ewma", "avg", "var", "fadd", "fsub", "fmul", "fdiv"),
+)
 
 
 @dataclass(frozen=True)
