@@ -2,7 +2,8 @@
 
 Every source of packets is a :class:`PacketSource`: it yields chunks of header vectors, whose layout
 :mod:`oppcache.opp.fields` defines. :func:`open_capture` reads files, :func:`make_generator` makes traffic of a
-workload model, :func:`limit` and :func:`retime` wrap either, :func:`write_pcap` writes any to a file.
+workload model, :func:`limit` and :func:`retime` wrap either, :func:`rewrite` puts changed
+headers back into frames, :func:`write_pcap` writes any to a file.
 """
 
 if __name__ != "oppcache.traffic":
@@ -13,6 +14,7 @@ from .frames import frame_layout, frames, pcap_bytes, write_pcap
 from .generator import Generator, make_generator
 from .headers import Reason
 from .models import Mixture, Parameter, Workload, generator_parameters
+from .rewrite import rewrite
 from .shaping import Rate, limit, parse_rate, retime
 from .source import Chunk, PacketSource
 
@@ -35,5 +37,6 @@ __all__ = [
     "parse_rate",
     "pcap_bytes",
     "retime",
+    "rewrite",
     "write_pcap",
 ]

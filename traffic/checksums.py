@@ -75,7 +75,8 @@ def _pseudo_header(out, row, length):
 
 
 @kernel
-def _crc32c_right(data, start, end):
+def crc32c(data, start, end):
+    """SCTP's checksum of a packet (RFC 9260, appendix A), as the big-endian number that stands in it."""
     crc = U(0xFFFFFFFF)
     at = start
     while at < end:
@@ -85,13 +86,12 @@ def _crc32c_right(data, start, end):
         crc = _CRC32C[(crc ^ byte) & U(0xFF)] ^ (crc >> U(8))
         at += U(1)
     crc ^= U(0xFFFFFFFF)
-    swapped = (
+    return (
         (crc >> U(24))
         | ((crc >> U(8)) & U(0xFF00))
         | ((crc << U(8)) & U(0xFF0000))
         | ((crc & U(0xFF)) << U(24))
     )
-    return swapped == be32(data, start + U(8))
 
 
 @kernel
@@ -119,7 +119,7 @@ def layer4_checksum(data, out, row, scratch):
     if l4 + covered > scratch[S_CAPTURED_END]:
         return _UNKNOWN
     if proto == U(132):
-        return _OK if _crc32c_right(data, l4, l4 + covered) else _BAD
+        return _OK if crc32c(data, l4, l4 + covered) == be32(data, l4 + U(8)) else _BAD
     total = U(0)
     if proto != U(1):
         if scratch[S_SOURCE_ROUTED] != U(0) and out[row, W_FAMILY] == U(6):
