@@ -31,7 +31,7 @@ MAX_KEY_WORDS = 16  # of 512 bits: fields are not split over words, so 8 will no
 # Where an operand comes from.
 O_CONST, O_WORD, O_REGISTER, O_WRITTEN, O_GLOBAL, O_TEMPORARY, O_NOW, O_DIRECTION, O_RANDOM = range(9)
 # What a cell of a match row looks at.
-CELL_WORD, CELL_STATE, CELL_DIRECTION, CELL_CONDITIONS = range(4)
+CELL_WORD, CELL_STATE, CELL_DIRECTION, CELL_CONDITIONS, CELL_NO_KEY = range(5)
 # Actions.
 A_SET, A_DEC_TTL, A_OUTPUT, A_DROP, A_CONTROLLER = range(5)
 # Verdicts.
@@ -65,6 +65,7 @@ STAGE_DTYPE = _dtype(
     "rows",
     "default",  # entry number, -1: none
     "next",  # stage that runs after this one; the number of stages: none
+    "classifier",  # number; -1: few rows, which are tried one after the other
 )
 KEY_DTYPE = _dtype("first_part", "parts", "words", "first_pair", "pairs", "headers:u", "temporaries:u")
 PART_DTYPE = _dtype("kind", "index", "swapped", "word", "shift:u", "value:u", "mask:u")
@@ -92,8 +93,46 @@ WRITE_DTYPE = _dtype(
 )
 
 
+# The classifier of a stage with many rows, see .tuples. Numbers in it count from the stage's first of the kind.
+CLASSIFIER_DTYPE = _dtype(
+    "first_subject",
+    "subjects",
+    "first_chunk",
+    "chunks",
+    "first_subtable",
+    "first_bucket",
+    "first_rule",
+    "first_cell",
+    "stride",  # cells that each rule has room for
+)
+SUBJECT_DTYPE = _dtype("kind", "index")
+CHUNK_DTYPE = _dtype("subject", "shift:u")
+SUBTABLE_DTYPE = _dtype("parts", "first_bucket", "bucket_mask:u", "best")
+HASH_PART_DTYPE = _dtype("subject", "mask:u")
+RULE_DTYPE = _dtype("priority", "tag:u", "next", "cells", "entry")
+RULE_CELL_DTYPE = _dtype("subject", "mask:u", "low:u", "span:u")  # holds if (value & mask) - low <= span
+
+MAX_SUBTABLES = 64  # one bit each in a word
+MAX_HASH_PARTS = 6
+CHUNK_VALUES = 256
+
+
+class ClassifierArrays(NamedTuple):
+    """The classifiers of all stages that have one; structured arrays but for two."""
+
+    classifiers: np.ndarray
+    subjects: np.ndarray
+    chunks: np.ndarray
+    candidates: np.ndarray  # uint64[chunks * CHUNK_VALUES]: bit per subtable that has a rule for this value
+    subtables: np.ndarray
+    parts: np.ndarray  # HASH_PART_DTYPE, MAX_HASH_PARTS a subtable
+    buckets: np.ndarray  # int64: first rule, -1: none
+    rules: np.ndarray
+    cells: np.ndarray  # RULE_CELL_DTYPE, stride a rule
+
+
 class ProgramArrays(NamedTuple):
-    """A lowered program; each member is a structured array of the like-named dtype, but for the last three."""
+    """A lowered program; each member is a structured array of the like-named dtype, but for the last four."""
 
     tables: np.ndarray
     stages: np.ndarray  # in pipeline order, commit stages last
@@ -111,6 +150,7 @@ class ProgramArrays(NamedTuple):
     registers: np.ndarray  # uint64: initial values, per table from first_register
     register_masks: np.ndarray  # uint64, alike
     globals: np.ndarray  # uint64: initial values
+    matching: ClassifierArrays
 
 
 # One row a table: where its records, its hash index and its NIC slots stand.
@@ -155,5 +195,7 @@ S_RESULTS = S_GONE_LIST + 2 * 64
 S_RESULT_PRESENT = S_RESULTS + 32
 S_VALUES = S_RESULT_PRESENT + 32  # operand values of one entry: actions, then a and b of each update
 S_VALUE_PRESENT = S_VALUES + 128
-S_WORDS = S_VALUE_PRESENT + 128
+S_SUBJECTS = S_VALUE_PRESENT + 128  # what a classifier's rules look at
+MAX_SUBJECTS = 256
+S_WORDS = S_SUBJECTS + MAX_SUBJECTS
 MAX_ACTIONS = 64

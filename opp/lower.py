@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +13,6 @@ from .errors import InputError
 from .fields import (
     FIELD_BY_NAME,
     W_FAMILY,
-    W_HEADERS,
-    Header,
     Layout,
     layout_for,
 )
@@ -31,12 +28,13 @@ from .program import (
     Program,
     Stage,
     Temporary,
-    Term,
     Timer,
     Update,
     Write,
 )
-from .validate import partner, term_ternaries
+from .rows import RowMaker, is_long, takes_no_key
+from .tuples import Rule, TupleSpace, classifier_arrays
+from .validate import partner
 
 MAX_ROWS = 1_000_000
 _ALL = 2**64 - 1
@@ -64,6 +62,7 @@ class Lowered:
     arrays: A.ProgramArrays
     layout: Layout
     key_fields: dict[str, tuple[tuple[KeyField, ...], tuple[int, int] | None]]
+    spaces: tuple[TupleSpace, ...] = ()
 
     @property
     def table_names(self) -> tuple[str, ...]:
@@ -75,7 +74,7 @@ def lower(program: Program) -> Lowered:
     """Turn a checked program into arrays.
 
     Raises:
-        InputError: a stage's ranges and lists expand to more than :data:`MAX_ROWS` ternary rows.
+        InputError: a stage's lists expand to more than :data:`MAX_ROWS` rows.
     """
     return _Lowering(program).run()
 
@@ -98,6 +97,8 @@ class _Lowering:
         }
         self.key_fields: dict[str, tuple[tuple[KeyField, ...], tuple[int, int] | None]] = {}
         self.key_words: dict[str, int] = {}
+        self.maker = RowMaker(program, self.layout)
+        self.spaces: list[TupleSpace] = []
 
     def run(self) -> Lowered:
         pipeline = self.program.pipeline()
@@ -126,9 +127,10 @@ class _Lowering:
             registers=np.array(registers, np.uint64),
             register_masks=np.array(masks, np.uint64),
             globals=np.array(initial, np.uint64),
+            matching=classifier_arrays(self.spaces),
             **made,
         )
-        return Lowered(self.program, arrays, self.layout, self.key_fields)
+        return Lowered(self.program, arrays, self.layout, self.key_fields, tuple(self.spaces))
 
     def add(self, kind: str, *row: Any) -> int:
         self.rows[kind].append(row)
@@ -160,8 +162,12 @@ class _Lowering:
         ranked = sorted(enumerate(stage.entries), key=lambda pair: -pair[1].priority)
         entry_number = {i: self.entry(e, stage, site + i + 1, numbers) for i, e in enumerate(stage.entries)}
         first_row = len(self.rows["rows"])
-        for i, entry in ranked:
-            self.match(entry, entry_number[i], stage)
+        numbered = [(entry_number[i], entry) for i, entry in ranked]
+        classifier = -1
+        if is_long(stage.entries):
+            classifier = self.classifier(numbered, stage)
+        else:
+            self.linear(numbered, stage)
         default = -1 if stage.default is None else self.entry(stage.default, stage, site, numbers)
         self.add(
             "stages",
@@ -177,6 +183,7 @@ class _Lowering:
             len(self.rows["rows"]) - first_row,
             default,
             number + 1,
+            classifier,
         )
 
     def key(self, key: Key, stage: Stage, table: str) -> int:
@@ -364,73 +371,26 @@ class _Lowering:
             len(write.updates),
         )
 
-    def match(self, entry: Entry, number: int, stage: Stage) -> None:
-        """Add an entry's rows: the cross product of its terms' alternatives."""
-        none = any(t.kind == "state" and not t.patterns for t in entry.match)
-        choices = [self.term_choices(t, stage) for t in entry.match if t.patterns]
-        if len(self.rows["rows"]) + math.prod(map(len, choices)) > MAX_ROWS:
-            raise InputError(f"{entry.name}: the program needs more than {MAX_ROWS} ternary rows", entry.mark)
-        for combination in itertools.product(*choices):
-            headers_mask = headers_value = 0
-            cells: dict[tuple[int, int], tuple[int, int]] = {}
-            possible = True
-            for piece in combination:
-                for kind, index, mask, value in piece:
-                    if kind == A.CELL_WORD and index == W_HEADERS:
-                        possible &= (headers_value ^ value) & headers_mask & mask == 0
-                        headers_mask |= mask
-                        headers_value |= value
-                        continue
-                    old_mask, old_value = cells.get((kind, index), (0, 0))
-                    possible &= (old_value ^ value) & old_mask & mask == 0
-                    cells[kind, index] = (old_mask | mask, old_value | value)
-            if not possible:
-                continue
-            first = len(self.rows["cells"])
-            # The state first: it rules out most rows.
-            for (kind, index), (mask, value) in sorted(cells.items(), key=lambda c: c[0][0] == A.CELL_WORD):
-                self.add("cells", kind, index, mask, value)
-            if headers_mask:
-                self.add("cells", A.CELL_WORD, W_HEADERS, headers_mask, headers_value)
-            self.add("rows", number, first, len(self.rows["cells"]) - first, int(none))
+    def linear(self, ranked: list[tuple[int, Entry]], stage: Stage) -> None:
+        """Add the rows of a short stage, in the order in which they are tried."""
+        for number, entry in ranked:
+            none = int(takes_no_key(entry))
+            for cells in self.maker.ternary(entry, stage):
+                first = len(self.rows["cells"])
+                self.rows["cells"].extend(cells)
+                self.add("rows", number, first, len(cells), none)
 
-    def term_choices(self, term: Term, stage: Stage) -> list[list[tuple[int, int, int, int]]]:
-        """Each alternative of a term as cells (kind, index, mask, value)."""
-        out = []
-        for value, mask, family in term_ternaries(term):
-            if term.kind == "state":
-                out.append([(A.CELL_STATE, 0, mask & A.STATE_MASK, value & mask & A.STATE_MASK)])
-            elif term.kind == "direction":
-                out.append([(A.CELL_DIRECTION, 0, mask & 1, value & mask & 1)])
-            elif term.kind == "condition":
-                bit = [c.name for c in stage.conditions].index(term.name)
-                out.append([(A.CELL_CONDITIONS, 0, (mask & 1) << bit, (value & mask & 1) << bit)])
-            elif term.kind == "metadata":
-                word = self.layout.metadata_word + self.program.metadata.index(term.name)
-                out.append([(A.CELL_WORD, word, mask, value & mask)])
-            elif term.kind == "valid":
-                bit = int(Header[term.name.upper()])
-                out.append([(A.CELL_WORD, W_HEADERS, (mask & 1) << bit, (value & mask & 1) << bit)])
-            else:
-                out.append(self.field_cells(term.name, value & mask, mask, family))
-        return out
-
-    def field_cells(self, name: str, value: int, mask: int, family: int) -> list[tuple[int, int, int, int]]:
-        field = FIELD_BY_NAME[name]
-        word = self.layout.word_of[name]
-        cells = []
-        if field.header is not None:
-            cells.append((A.CELL_WORD, W_HEADERS, 1 << field.header, 1 << field.header))
-        if family:
-            cells.append((A.CELL_WORD, W_FAMILY, 0xFF, family))
-        if field.words == 2:
-            if mask >> 64 and family != 4:
-                cells.append((A.CELL_WORD, word, mask >> 64, value >> 64))
-            low_mask = mask & (0xFFFF_FFFF if family == 4 else _ALL)
-            cells.append((A.CELL_WORD, word + 1, low_mask, value & low_mask))
-        else:
-            cells.append((A.CELL_WORD, word, mask, value))
-        return [c for c in cells if c[2]]
+    def classifier(self, ranked: list[tuple[int, Entry]], stage: Stage) -> int:
+        """Add the classifier of a long stage; returns its number."""
+        rules: list[Rule] = []
+        for number, entry in ranked:
+            if len(rules) + math.prod(len(t.patterns) for t in entry.match if t.patterns) > MAX_ROWS:
+                raise InputError(
+                    f"{entry.name}: the program needs more than {MAX_ROWS} ternary rows", entry.mark
+                )
+            rules.extend(Rule(number, entry.priority, cells) for cells in self.maker.rules(entry, stage))
+        self.spaces.append(TupleSpace(rules))
+        return len(self.spaces) - 1
 
 
 def _timer(timer: Timer | None) -> tuple[int, int, int]:

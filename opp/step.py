@@ -20,6 +20,7 @@ from .arrays import (
     CONTEXT_EXISTS,
     STATE_MASK,
 )
+from .classifier import classify
 from .contexts import find, hash_key, insert, location, reset, splitmix64, touch, witness
 from .fields import W_HEADERS, W_ID, W_NOW
 
@@ -231,6 +232,11 @@ def _prepare(program, store, variables, stage, table, base, vector, scratch):
 def match(program, store, stage, record, base, vector, scratch):
     """Return the entry that the packet takes in a stage: the best match, the default, or -1 for none."""
     none = record == NO_KEY
+    if program.stages["classifier"][stage] >= 0:
+        entry = classify(program, store, stage, none, base, vector, scratch)
+        if entry >= 0 or none:
+            return entry
+        return program.stages["default"][stage]
     state = _ZERO
     if base >= 0:
         state = store.memory[base + C_STATE] & _STATE
