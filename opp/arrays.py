@@ -65,7 +65,7 @@ STAGE_DTYPE = _dtype(
     "rows",
     "default",  # entry number, -1: none
     "next",  # stage that runs after this one; the number of stages: none
-    "classifier",  # number; -1: few rows, which are tried one after the other
+    "classifier",  # word of its header in matching; -1: few rows, which are tried one after the other
 )
 KEY_DTYPE = _dtype("first_part", "parts", "words", "first_pair", "pairs", "headers:u", "temporaries:u")
 PART_DTYPE = _dtype("kind", "index", "swapped", "word", "shift:u", "value:u", "mask:u")
@@ -93,42 +93,38 @@ WRITE_DTYPE = _dtype(
 )
 
 
-# The classifier of a stage with many rows, see .tuples. Numbers in it count from the stage's first of the kind.
-CLASSIFIER_DTYPE = _dtype(
-    "first_subject",
-    "subjects",
-    "first_chunk",
-    "chunks",
-    "first_subtable",
-    "first_bucket",
-    "first_rule",
-    "first_cell",
-    "stride",  # cells that each rule has room for
-)
+# The classifiers of stages with many rows are records in one array of words, see .tuples. Each has a header, which
+# says at which words of the array the others stand; slots and links count from 1, 0 is none.
 SUBJECT_DTYPE = _dtype("kind", "index")
 CHUNK_DTYPE = _dtype("subject", "shift:u")
-SUBTABLE_DTYPE = _dtype("parts", "first_bucket", "bucket_mask:u", "best")
+MAX_HASH_PARTS = 6
 HASH_PART_DTYPE = _dtype("subject", "mask:u")
-RULE_DTYPE = _dtype("priority", "tag:u", "next", "cells", "entry")
+SUBTABLE_DTYPE = np.dtype(
+    [
+        ("best", np.uint64),  # biased priority of its best rule, 0: none
+        ("bucket_mask", np.uint64),
+        ("first_bucket", np.int64),
+        ("parts", np.int64),
+        ("part", HASH_PART_DTYPE, MAX_HASH_PARTS),
+    ]
+)
 RULE_CELL_DTYPE = _dtype("subject", "mask:u", "low:u", "span:u")  # holds if (value & mask) - low <= span
 
+
+def rule_dtype(cells: int) -> np.dtype:
+    """A classifier's rule with room for so many cells; ``priority`` is biased by 2^63, so that none is 0."""
+    head = [("priority", np.uint64), ("tag", np.uint64), ("next", np.int64), ("entry", np.int64)]
+    return np.dtype([*head, ("cells", np.int64), ("cell", RULE_CELL_DTYPE, cells)])
+
+
+# Words of these records, for kernels, which read the array of words as it is.
+K_SUBJECTS, K_FIRST_SUBJECT, K_CHUNKS, K_FIRST_CHUNK, K_CANDIDATES = range(5)  # of the header
+K_SUBTABLES, K_BUCKETS, K_RULES, K_RULE_WORDS, K_WORDS = range(5, 10)
+T_BEST, T_BUCKET_MASK, T_FIRST_BUCKET, T_PARTS, T_PART = range(5)
+T_WORDS = T_PART + 2 * MAX_HASH_PARTS
+R_PRIORITY, R_TAG, R_NEXT, R_ENTRY, R_CELLS, R_CELL = range(6)
 MAX_SUBTABLES = 64  # one bit each in a word
-MAX_HASH_PARTS = 6
 CHUNK_VALUES = 256
-
-
-class ClassifierArrays(NamedTuple):
-    """The classifiers of all stages that have one; structured arrays but for two."""
-
-    classifiers: np.ndarray
-    subjects: np.ndarray
-    chunks: np.ndarray
-    candidates: np.ndarray  # uint64[chunks * CHUNK_VALUES]: bit per subtable that has a rule for this value
-    subtables: np.ndarray
-    parts: np.ndarray  # HASH_PART_DTYPE, MAX_HASH_PARTS a subtable
-    buckets: np.ndarray  # int64: first rule, -1: none
-    rules: np.ndarray
-    cells: np.ndarray  # RULE_CELL_DTYPE, stride a rule
 
 
 class ProgramArrays(NamedTuple):
@@ -150,7 +146,7 @@ class ProgramArrays(NamedTuple):
     registers: np.ndarray  # uint64: initial values, per table from first_register
     register_masks: np.ndarray  # uint64, alike
     globals: np.ndarray  # uint64: initial values
-    matching: ClassifierArrays
+    matching: np.ndarray  # uint64: words of all classifiers
 
 
 # One row a table: where its records, its hash index and its NIC slots stand.

@@ -14,12 +14,10 @@ import numpy as np
 from oppcache._jit import kernel
 
 from . import arrays as A
-from .arrays import C_STATE, STATE_MASK
 
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
 _BYTE = np.uint64(0xFF)
-_STATE = np.uint64(STATE_MASK)
 _EVERY = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 _START = np.uint64(0x9E3779B97F4A7C15)
 _MIX = np.uint64(0xBF58476D1CE4E5B9)
@@ -31,82 +29,92 @@ _DE_BRUIJN = np.uint64(0x03F79D71B4CB0A89)
 _PLACE = np.zeros(64, np.int64)
 for _i in range(64):
     _PLACE[((0x03F79D71B4CB0A89 << _i) & 0xFFFF_FFFF_FFFF_FFFF) >> 58] = _i
-_LOWEST = np.int64(-(2**63))
 
 
 @kernel
-def classify(program, store, stage, no_key, base, vector, scratch):
-    """Return the entry of the best rule that matches the packet, or -1."""
-    m = program.matching
-    c = program.stages["classifier"][stage]
-    _gather(m, c, store, no_key, base, vector, scratch)
+def classify(words, c, state, no_key, vector, scratch):
+    """Find the best rule that matches the packet.
+
+    Args:
+        words: ``uint64``, the program's classifiers.
+        c: word at which the stage's one starts.
+        state: ``uint64`` label of the looked-up context, 0 without one.
+        no_key: whether the stage's key is absent.
+
+    Returns:
+        the rule's entry, or -1.
+    """
+    _gather(words, c, state, no_key, vector, scratch)
     left = _EVERY
-    first = m.classifiers["first_chunk"][c]
-    for i in range(first, first + m.classifiers["chunks"][c]):
-        byte = (scratch[A.S_SUBJECTS + m.chunks["subject"][i]] >> m.chunks["shift"][i]) & _BYTE
-        left &= m.candidates[i * A.CHUNK_VALUES + np.int64(byte)]
-    first_rule = m.classifiers["first_rule"][c]
-    best, entry = _LOWEST, np.int64(-1)
+    at = np.int64(words[c + A.K_FIRST_CHUNK])
+    table = np.int64(words[c + A.K_CANDIDATES])
+    for _ in range(np.int64(words[c + A.K_CHUNKS])):
+        byte = (scratch[A.S_SUBJECTS + np.int64(words[at])] >> words[at + 1]) & _BYTE
+        left &= words[table + np.int64(byte)]
+        at += 2
+        table += A.CHUNK_VALUES
+    buckets = np.int64(words[c + A.K_BUCKETS])
+    rules = np.int64(words[c + A.K_RULES])
+    size = np.int64(words[c + A.K_RULE_WORDS])
+    best, entry = _ZERO, np.int64(-1)
     while left != _ZERO:
         bit = left & (~left + _ONE)
         left ^= bit
-        subtable = m.classifiers["first_subtable"][c] + _PLACE[(bit * _DE_BRUIJN) >> _58]
-        if m.subtables["best"][subtable] <= best:
+        t = np.int64(words[c + A.K_SUBTABLES]) + _PLACE[(bit * _DE_BRUIJN) >> _58] * A.T_WORDS
+        if words[t + A.T_BEST] <= best:
             continue
-        tag = _hash(m, subtable, scratch)
-        place = m.subtables["first_bucket"][subtable] + np.int64(
-            (tag >> _32) & m.subtables["bucket_mask"][subtable]
-        )
-        rule = m.buckets[m.classifiers["first_bucket"][c] + place]
-        while rule >= 0:
-            at = first_rule + rule
-            priority = m.rules["priority"][at]
-            if priority <= best:
+        tag = _hash(words, t, scratch)
+        place = np.int64((tag >> _32) & words[t + A.T_BUCKET_MASK])
+        slot = words[buckets + np.int64(words[t + A.T_FIRST_BUCKET]) + place]
+        while slot != _ZERO:
+            rule = rules + (np.int64(slot) - 1) * size
+            if words[rule + A.R_PRIORITY] <= best:
                 break
-            if m.rules["tag"][at] == tag and _fits(m, c, rule, m.rules["cells"][at], scratch):
-                best, entry = priority, m.rules["entry"][at]
+            if words[rule + A.R_TAG] == tag and _fits(words, rule, scratch):
+                best, entry = words[rule + A.R_PRIORITY], np.int64(words[rule + A.R_ENTRY])
                 break
-            rule = m.rules["next"][at]
+            slot = words[rule + A.R_NEXT]
     return entry
 
 
 @kernel
-def _gather(m, c, store, no_key, base, vector, scratch):
+def _gather(words, c, state, no_key, vector, scratch):
     """Write what the rules look at to the scratch words."""
-    first = m.classifiers["first_subject"][c]
-    for i in range(m.classifiers["subjects"][c]):
-        kind = m.subjects["kind"][first + i]
-        value = _ZERO
+    at = np.int64(words[c + A.K_FIRST_SUBJECT])
+    for i in range(np.int64(words[c + A.K_SUBJECTS])):
+        kind = np.int64(words[at])
         if kind == A.CELL_WORD:
-            value = vector[m.subjects["index"][first + i]]
+            value = vector[np.int64(words[at + 1])]
         elif kind == A.CELL_STATE:
-            if base >= 0:
-                value = store.memory[base + C_STATE] & _STATE
+            value = state
         elif kind == A.CELL_DIRECTION:
             value = scratch[A.S_DIRECTION]
         elif kind == A.CELL_CONDITIONS:
             value = scratch[A.S_CONDITIONS]
-        elif no_key:
-            value = _ONE
+        else:
+            value = _ONE if no_key else _ZERO
         scratch[A.S_SUBJECTS + i] = value
+        at += 2
 
 
 @kernel
-def _hash(m, subtable, scratch):
-    """Hash the bits that the subtable's rules share; its builder computes the same."""
+def _hash(words, t, scratch):
+    """Hash the bits that a subtable's rules share; its builder computes the same."""
     h = _START
-    first = subtable * A.MAX_HASH_PARTS
-    for i in range(first, first + m.subtables["parts"][subtable]):
-        h = (h ^ (scratch[A.S_SUBJECTS + m.parts["subject"][i]] & m.parts["mask"][i])) * _MIX
+    at = t + A.T_PART
+    for _ in range(np.int64(words[t + A.T_PARTS])):
+        h = (h ^ (scratch[A.S_SUBJECTS + np.int64(words[at])] & words[at + 1])) * _MIX
         h = h ^ (h >> _29)
+        at += 2
     return h
 
 
 @kernel
-def _fits(m, c, rule, cells, scratch):
-    first = m.classifiers["first_cell"][c] + rule * m.classifiers["stride"][c]
-    for i in range(first, first + cells):
-        value = scratch[A.S_SUBJECTS + m.cells["subject"][i]] & m.cells["mask"][i]
-        if value - m.cells["low"][i] > m.cells["span"][i]:
+def _fits(words, rule, scratch):
+    at = rule + A.R_CELL
+    for _ in range(np.int64(words[rule + A.R_CELLS])):
+        value = scratch[A.S_SUBJECTS + np.int64(words[at])] & words[at + 1]
+        if value - words[at + 2] > words[at + 3]:
             return False
+        at += 4
     return True

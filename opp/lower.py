@@ -33,7 +33,7 @@ from .program import (
     Write,
 )
 from .rows import RowMaker, is_long, takes_no_key
-from .tuples import Rule, TupleSpace, classifier_arrays
+from .tuples import Rule, TupleSpace, lay_out
 from .validate import partner
 
 MAX_ROWS = 1_000_000
@@ -121,13 +121,16 @@ class _Lowering:
             "writes": A.WRITE_DTYPE,
         }
         made = {name: np.array(self.rows[name], dtype) for name, dtype in dtypes.items()}
+        matching, headers = lay_out(self.spaces)
+        long = made["stages"]["classifier"] >= 0
+        made["stages"]["classifier"][long] = headers
         initial = [v.initial for g in self.program.globals for v in g.variables]
         arrays = A.ProgramArrays(
             tables=tables,
             registers=np.array(registers, np.uint64),
             register_masks=np.array(masks, np.uint64),
             globals=np.array(initial, np.uint64),
-            matching=classifier_arrays(self.spaces),
+            matching=matching,
             **made,
         )
         return Lowered(self.program, arrays, self.layout, self.key_fields, tuple(self.spaces))
@@ -390,7 +393,7 @@ class _Lowering:
                 )
             rules.extend(Rule(number, entry.priority, cells) for cells in self.maker.rules(entry, stage))
         self.spaces.append(TupleSpace(rules))
-        return len(self.spaces) - 1
+        return len(self.spaces) - 1  # until all are laid out
 
 
 def _timer(timer: Timer | None) -> tuple[int, int, int]:

@@ -232,14 +232,15 @@ def _prepare(program, store, variables, stage, table, base, vector, scratch):
 def match(program, store, stage, record, base, vector, scratch):
     """Return the entry that the packet takes in a stage: the best match, the default, or -1 for none."""
     none = record == NO_KEY
-    if program.stages["classifier"][stage] >= 0:
-        entry = classify(program, store, stage, none, base, vector, scratch)
-        if entry >= 0 or none:
-            return entry
-        return program.stages["default"][stage]
     state = _ZERO
     if base >= 0:
         state = store.memory[base + C_STATE] & _STATE
+    classifier = program.stages["classifier"][stage]
+    if classifier >= 0:
+        entry = classify(program.matching, classifier, state, none, vector, scratch)
+        if entry >= 0 or none:
+            return entry
+        return program.stages["default"][stage]
     first = program.stages["first_row"][stage]
     for row in range(first, first + program.stages["rows"][stage]):
         if (program.rows["none"][row] == 1) != none:

@@ -40,6 +40,37 @@ class Spans:
     high: np.ndarray
 
 
+def spans_of_cells(
+    shape: tuple[int, int],
+    rule: np.ndarray,
+    subject: np.ndarray,
+    mask: np.ndarray,
+    low: np.ndarray,
+    span: np.ndarray,
+) -> Spans:
+    """Spans of rules whose cells are given as five columns, ``int64[n]`` twice and ``uint64[n]``.
+
+    A bit pattern has no ends; of a range, the upper bits that its ends share are the pattern.
+    """
+    high = low + span
+    differ = low ^ high
+    for shift in (1, 2, 4, 8, 16, 32):
+        differ = differ | differ >> np.uint64(shift)
+    shared = mask & ~differ
+    masks, values, lowest = (np.zeros(shape, np.uint64) for _ in range(3))
+    spans = Spans(masks, values, lowest, np.full(shape, 2**64 - 1, np.uint64))
+    # Several cells of one subject all hold: bits add up, ends close in.
+    np.bitwise_or.at(spans.masks, (rule, subject), shared)
+    np.bitwise_or.at(spans.values, (rule, subject), low & shared)
+    ranges = span > 0
+    where = rule[ranges], subject[ranges]
+    np.maximum.at(spans.low, where, low[ranges])
+    np.minimum.at(spans.high, where, high[ranges])
+    # Ends cross in a rule that nothing matches.
+    np.maximum(spans.high, spans.low, out=spans.high)
+    return spans
+
+
 def hash_rows(values: np.ndarray, parts: Parts) -> np.ndarray:
     """``uint64`` tags of rows of values, as the compiled half computes them."""
     with np.errstate(over="ignore"):
@@ -190,7 +221,8 @@ def bytes_let_through(packed: np.ndarray) -> np.ndarray:
     """``bool[n, 256]``: the values of the byte that each of :func:`byte_spans` lets through."""
     mask, value, start, width = (packed[:, None] >> shift & 0xFF for shift in (24, 16, 8, 0))
     every = np.arange(CHUNK_VALUES)[None, :]
-    return ((every ^ value) & mask == 0) & ((every - start) & 0xFF <= width)
+    through: np.ndarray = ((every ^ value) & mask == 0) & ((every - start) & 0xFF <= width)
+    return through
 
 
 def choose_chunks(spans: Spans, owner: np.ndarray) -> tuple[list[tuple[int, int]], list[np.ndarray]]:
@@ -206,7 +238,7 @@ def choose_chunks(spans: Spans, owner: np.ndarray) -> tuple[list[tuple[int, int]
         if (table != table[0]).any() or subject == 0:
             tables[subject, shift] = table
     rng = np.random.default_rng(0)
-    sample = rng.integers(0, len(owner), _SAMPLE)
+    sample = rng.integers(0, len(owner), _SAMPLE if len(owner) else 0)
     fill = rng.integers(0, 2**64, (len(sample), spans.masks.shape[1]), dtype=np.uint64)
     width = spans.high[sample] - spans.low[sample]
     inside = spans.low[sample] + np.where(width == 2**64 - 1, fill, fill % np.maximum(width, 1))
