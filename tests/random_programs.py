@@ -34,13 +34,23 @@ from oppcache.opp.fields import (
     Layout,
 )
 from oppcache.opp.lower import lower
-from oppcache.opp.program import CONDITION_OPS, INTEGER_OPS
+from oppcache.opp.program import CONDITION_OPS, FLOAT_OPS, INTEGER_OPS, OPERATIONS
 from oppcache.opp.reference import Packet, Reference
 from oppcache.traffic.source import Chunk
 
 Document = dict[str, Any]
 
 CORNERS_32 = (0, 1, 2, 3, 7, 8, 31, 32, 33, 63, 64, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1)
+CORNERS_SINGLE = (
+    0x3F800000,
+    0xC2C80000,
+    0x7F800000,
+    0xFF800000,
+    0x7FC00001,
+    0x00000001,
+    0x00800000,
+    0x7F7FFFFF,
+)
 CORNERS_64 = (2**32, 2**32 + 1, 2**63 - 1, 2**63, 2**64 - 1)
 
 # Parts of keys by class: parts of one class are as wide as each other, so they may stand for each other.
@@ -161,7 +171,7 @@ class ProgramMaker:
         for i in range(self.d.number(4)):
             bits = self.d.pick((32, 64))
             bits_of[f"{prefix}r{i}"] = max(bits, self.word)
-            initial = self.d.pick(CORNERS_32 if bits == 32 else CORNERS_32 + CORNERS_64)
+            initial = self.d.pick(CORNERS_32 + CORNERS_SINGLE + (CORNERS_64 if bits == 64 else ()))
             out.append({"name": f"r{i}", "bits": bits, "initial": initial})
         return out
 
@@ -239,7 +249,7 @@ class ProgramMaker:
             kinds += ["temporary"] * 2
         kind = d.pick(kinds)
         if kind == "const":
-            return d.pick([c for c in CORNERS_32 + CORNERS_64 if c < below])
+            return d.pick([c for c in CORNERS_32 + CORNERS_SINGLE + CORNERS_64 if c < below])
         if kind == "field":
             return d.pick(READABLE)
         if kind == "now":
@@ -256,8 +266,8 @@ class ProgramMaker:
         prefix, names = named[kind]
         return f"{prefix}.{d.pick(names)}"
 
-    def operation(self, stage: dict[str, Any], **more: Any) -> dict[str, Any]:
-        op = self.d.pick(INTEGER_OPS)
+    def operation(self, stage: dict[str, Any], ops: tuple[str, ...], **more: Any) -> dict[str, Any]:
+        op = self.d.pick(ops)
         args = [self.operand(stage, **more) for _ in range(1 if op == "mov" else 2)]
         return {"op": op, "args": args, **({"k": self.d.number(9)} if op == "ewma" else {})}
 
@@ -278,7 +288,9 @@ class ProgramMaker:
         temporaries = []
         for i in range(d.number(3)):
             bits = d.pick((32, 64))
-            temporaries.append({"name": f"x{i}", "bits": bits, **self.operation(state)})
+            temporaries.append(
+                {"name": f"x{i}", "bits": bits, **self.operation(state, INTEGER_OPS + FLOAT_OPS)}
+            )
             state["temporaries"][f"x{i}"] = max(bits, self.word)
         conditions = {
             f"c{i}": [self.operand(state), d.pick(CONDITION_OPS), self.operand(state)]
@@ -404,7 +416,7 @@ class ProgramMaker:
                 continue
             targets.add(spot)
             width = self.bits[table][name] if own else self.globals[name]
-            operation = self.operation(state, written=table, below=1 << width)
+            operation = self.operation(state, OPERATIONS, written=table, below=1 << width)
             out["updates"].append({"set": f"R.{name}" if own else f"G.{name}", **operation})
         return out
 

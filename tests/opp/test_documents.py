@@ -100,7 +100,7 @@ BAD = {
     # Temporaries and conditions
     "unknown operation": ("op: add, args: [R.n, 1]}]\n    cond", "op: ^addd, args: [R.n, 1]}]\n    cond", "unknown operation 'addd'", "did you mean 'add'?"),
     "no operation": ("op: add, args: [R.n, 1]}]\n    cond", "op: ^'', args: [R.n, 1]}]\n    cond", "unknown operation ''", ""),
-    "later operation": ("op: add, args: [R.n, 1]}]\n    cond", "op: ^fadd, args: [R.n, 1]}]\n    cond", "operation 'fadd' is not available in this version", ""),
+    "running operation": ("[{name: sum, op: add", "[^{name: sum, op: avg", "avg runs on its target's old value: only updates have it", ""),
     "three operands": ("args: [R.n, 1]}]\n    cond", "args: ^[R.n, 1, 2]}]\n    cond", "add: got 3 operands, expected 2", ""),
     "ewma without k": ("op: add, args: [R.n, 1]}]\n    cond", "op: ewma, args: [R.n, 1], k: ^9}]\n    cond", "ewma needs k from 0 to 8", ""),
     "k of add": ("args: [R.n, 1]}]\n    cond", "args: [R.n, 1], ^k: 1}]\n    cond", "add takes no k", ""),
