@@ -9,7 +9,9 @@ collide, states evolve and timers pass.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from pprint import pformat
 from random import Random
 from typing import Any
 
@@ -575,6 +577,16 @@ def draw(rng: Random, packets: int) -> tuple[Program, np.ndarray, Expected] | No
     return program, vectors, Expected(program, layout, vectors, seed=packets)
 
 
+@contextmanager
+def shown(program: Program, vectors: np.ndarray) -> Iterator[None]:
+    """Show the program where a check fails."""
+    try:
+        yield
+    except AssertionError as error:
+        error.add_note(f"{len(vectors)} packets through {pformat(program, width=110)}")
+        raise
+
+
 def check_machine(rng: Random, packets: int = 40) -> bool:
     """Hold the compiled machine against the reference on one drawn program; whether it was a valid one."""
     drawn = draw(rng, packets)
@@ -585,7 +597,8 @@ def check_machine(rng: Random, packets: int = 40) -> bool:
     cut = rng.randrange(packets)  # a batch's end must not matter
     results = [machine.process(vectors[:cut]), machine.process(vectors[cut:])]
     verdicts, ports = (np.concatenate(parts) for parts in zip(*results, strict=True))
-    expected.check(verdicts, ports, vectors, machine.contexts(), machine.global_values())
+    with shown(program, vectors):
+        expected.check(verdicts, ports, vectors, machine.contexts(), machine.global_values())
     return True
 
 
@@ -609,8 +622,9 @@ def check_hybrid(rng: Random, capacities: Sequence[int], packets: int = 40) -> b
             program, source, contexts, d.pick(POLICIES), d.pick(ADMISSIONS), seed=packets, poison=True
         )
         observed, run = Observed(), _Run(setup)
-        observed.check(expected, run.run(None, observed))
-        check_slots(run)
+        with shown(program, vectors):
+            observed.check(expected, run.run(None, observed))
+            check_slots(run)
     return True
 
 
