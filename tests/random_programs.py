@@ -177,7 +177,7 @@ class ProgramMaker:
         kinds = ["address", 16, "address", 16, 48, 32, 128]
         for kind in dict.fromkeys(d.pick(kinds) for _ in range(d.number(3))):
             shape += [kind, kind]
-        shape += d.some([8, 16, 32, "word", 12, 48, "wide"], 2)
+        shape += d.some([8, 16, 32, "word", "word", 12, 48, "wide"], 3)
         d.rng.shuffle(shape)
         self.shapes[name] = shape or [16]
 
@@ -427,8 +427,10 @@ def make_vectors(rng: Random, layout: Layout, count: int) -> np.ndarray:
     shapes = [_headers(d) for _ in range(1 + d.number(4))]
     numbers = [5, *d.some((6, 0, 1, 2**64 - 1), 2)]
     addresses = {version: [pool[0], *d.some(pool[1:], 2)] for version, pool in ADDRESSES.items()}
+    # The definition takes the later of the packet's stamp and the context's, though sources never run backwards.
+    jumps = (*JUMPS, -1, -3, -1000) if d.chance(3) else JUMPS
     for number in range(count):
-        now += d.pick(JUMPS)
+        now = max(now + d.pick(jumps), 0)
         family, present = d.pick(shapes)
         row = rows[number]
         row[W_HEADERS] = sum(1 << h for h in present)
