@@ -9,7 +9,9 @@ collide, states evolve and timers pass.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from pprint import pformat
 from random import Random
 from typing import Any
 
@@ -185,7 +187,7 @@ class ProgramMaker:
         kinds = ["address", 16, "address", 16, 48, 32, 128]
         for kind in dict.fromkeys(d.pick(kinds) for _ in range(d.number(3))):
             shape += [kind, kind]
-        shape += d.some([8, 16, 32, "word", 12, 48, "wide"], 2)
+        shape += d.some([8, 16, 32, "word", "word", 12, 48, "wide"], 3)
         d.rng.shuffle(shape)
         self.shapes[name] = shape or [16]
 
@@ -437,8 +439,10 @@ def make_vectors(rng: Random, layout: Layout, count: int) -> np.ndarray:
     shapes = [_headers(d) for _ in range(1 + d.number(4))]
     numbers = [5, *d.some((6, 0, 1, 2**64 - 1), 2)]
     addresses = {version: [pool[0], *d.some(pool[1:], 2)] for version, pool in ADDRESSES.items()}
+    # The definition takes the later of the packet's stamp and the context's, though sources never run backwards.
+    jumps = (*JUMPS, -1, -3, -1000) if d.chance(3) else JUMPS
     for number in range(count):
-        now += d.pick(JUMPS)
+        now = max(now + d.pick(jumps), 0)
         family, present = d.pick(shapes)
         row = rows[number]
         row[W_HEADERS] = sum(1 << h for h in present)
@@ -587,6 +591,16 @@ def draw(rng: Random, packets: int) -> tuple[Program, np.ndarray, Expected] | No
     return program, vectors, Expected(program, layout, vectors, seed=packets)
 
 
+@contextmanager
+def shown(program: Program, vectors: np.ndarray) -> Iterator[None]:
+    """Show the program where a check fails."""
+    try:
+        yield
+    except AssertionError as error:
+        error.add_note(f"{len(vectors)} packets through {pformat(program, width=110)}")
+        raise
+
+
 def check_machine(rng: Random, packets: int = 40) -> bool:
     """Hold the compiled machine against the reference on one drawn program; whether it was a valid one."""
     drawn = draw(rng, packets)
@@ -597,7 +611,8 @@ def check_machine(rng: Random, packets: int = 40) -> bool:
     cut = rng.randrange(packets)  # a batch's end must not matter
     results = [machine.process(vectors[:cut]), machine.process(vectors[cut:])]
     verdicts, ports = (np.concatenate(parts) for parts in zip(*results, strict=True))
-    expected.check(verdicts, ports, vectors, machine.contexts(), machine.global_values())
+    with shown(program, vectors):
+        expected.check(verdicts, ports, vectors, machine.contexts(), machine.global_values())
     return True
 
 
@@ -621,8 +636,9 @@ def check_hybrid(rng: Random, capacities: Sequence[int], packets: int = 40) -> b
             program, source, contexts, d.pick(POLICIES), d.pick(ADMISSIONS), seed=packets, poison=True
         )
         observed, run = Observed(), _Run(setup)
-        observed.check(expected, run.run(None, observed))
-        check_slots(run)
+        with shown(program, vectors):
+            observed.check(expected, run.run(None, observed))
+            check_slots(run)
     return True
 
 
