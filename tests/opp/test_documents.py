@@ -260,10 +260,15 @@ def test_limits_are_kept() -> None:
         assert fragment in str(caught.value)
 
 
-def test_ranges_that_multiply_are_refused_before_they_fill_the_memory() -> None:
+def test_ranges_do_not_multiply_but_lists_that_do_are_refused_before_they_fill_the_memory() -> None:
     ports = ("l4.sport", "l4.dport", "tcp.window", "udp.length", "ipv4.length")
-    entry = {"name": "e", "match": dict.fromkeys(ports, "1-65534")}
-    program = load_program({"program": "p", "stages": [{"name": "s", "entries": [entry]}]})
+
+    def program_with(value: object) -> Program:
+        entry = {"name": "e", "match": dict.fromkeys(ports, value)}
+        return load_program({"program": "p", "stages": [{"name": "s", "entries": [entry]}]})
+
+    assert len(lower(program_with("1-65534")).arrays.cells) < 1000
+    program = program_with(list(range(20)))
     with pytest.raises(InputError, match="more than 1000000 ternary rows"):
         lower(program)
 
