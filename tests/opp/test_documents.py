@@ -74,6 +74,8 @@ BAD = {
     "register bits": ("bits: 64", "bits: ^48", "bits: got 48, expected 32 or 64", ""),
     "wide initial": ("bits: 64, initial: 7", "bits: 32, initial: ^4294967296", "initial: 4294967296 is too wide for 32 bits", ""),
     "negative initial": ("initial: 7", "initial: ^-7", "initial: got -7, expected a constant that is not negative", ""),
+    "state called none": ("[new, seen]\n", "[new, ^none, seen]\n", "a state cannot be called 'none': the word has a meaning of its own", ""),
+    "state twice": ("[new, seen]\n", "[new, seen, ^new]\n", "state 'new' is declared twice", ""),
     "initial state": ("[new, seen]\n", "[new, seen]\n    initial: ^sean\n", "unknown state 'sean', known: new, seen", "did you mean 'seen'?"),
     "dotted globals": ("  total: [packets]", "  ^to.tal: [packets]", "globals 'to.tal': expected a name without a dot", ""),
     # Stages
