@@ -207,8 +207,8 @@ def _check_program(
     source = _program_source(tree, kind, str(given[kind]), folder)
     if isinstance(source, str) and source[3:] not in opp.shipped_programs():
         known = opp.shipped_programs()
-        message = f"program.nf: got {given[kind]!r}, expected {', '.join(known)}"
-        problems.add(message, mark, near_miss(str(given[kind]), known))
+        hint = near_miss(str(given[kind]), known) or f"shipped are {', '.join(known)}"
+        problems.add(f"program.nf: got {given[kind]!r}, expected a shipped program", mark, hint)
         return None, plain
     key = f"{source} {json.dumps(plain, sort_keys=True, default=str)}"
     program = memory.ask("program", key, lambda: opp.load_program(source, parameters), problems, mark)

@@ -122,7 +122,7 @@ class Crew:
         from oppcache._jit import is_cached
         from oppcache.hybrid import warm_up
 
-        if self.extra > 0 and not is_cached():
+        if self.extra > 0 and not is_cached("engine.run_packets"):
             self._hire()
         warm_up()
         try:

@@ -78,7 +78,7 @@ def rehearse(lowered: Lowered, chunks: Iterable[np.ndarray], seed: int, *, next_
     variables, scratch = program.globals.copy(), np.zeros(A.S_WORDS, np.uint64)
     tables, records = np.zeros(1 << 16, np.uint8), np.zeros(1 << 16, np.int32)
     at = np.zeros(1, np.int64)
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         for vectors in chunks:
             done = 0
             while True:

@@ -147,7 +147,7 @@ class _Run:
 
     def _take(self, vectors: np.ndarray, start: int, stop: int, outcomes: object) -> None:
         """Run part of a chunk, growing the store whenever it is short."""
-        with np.errstate(over="ignore"):
+        with np.errstate(all="ignore"):
             while start < stop:
                 start = int(
                     self.engine(

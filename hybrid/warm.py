@@ -20,7 +20,7 @@ log = logging.getLogger("oppcache")
 
 def warm_up() -> None:
     """Compile the engine, the built-in policies, the rehearsal and the counters, or load them from the cache."""
-    if not is_cached():
+    if not is_cached("engine.run_packets"):
         log.info("compiling kernels… (once; later runs load them)")
     engine()
     for name in eviction_names():

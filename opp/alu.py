@@ -6,25 +6,42 @@ import numpy as np
 
 from oppcache._jit import kernel
 
-from .program import CONDITION_OPS, INTEGER_OPS
+from .program import CONDITION_OPS, FLOAT_OPS, INTEGER_OPS, OPERATIONS
 
 MOV, ADD, SUB, MUL, DIV, MOD, AND, OR, XOR, SHL, SHR, MIN, MAX, EWMA = range(len(INTEGER_OPS))
+FADD, FSUB, FMUL, FDIV = range(len(INTEGER_OPS), len(INTEGER_OPS) + len(FLOAT_OPS))
+AVG, VAR = range(FDIV + 1, len(OPERATIONS))
 LT, LE, GT, GE, EQ, NE, SLT, SLE = range(len(CONDITION_OPS))
 
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
 _THREE = np.uint64(3)
 _EIGHT = np.uint64(8)
+_THOUSAND = np.uint64(1000)
+_SINGLE = np.uint64(0xFFFF_FFFF)
+_NAN = np.uint64(0x7FC0_0000)
+_INFINITY = np.uint64(0x7F80_0000)
+_SIGN = np.uint64(0x8000_0000)
+_MAGNITUDE = np.uint64(0x7FFF_FFFF)
 
 
 @kernel
-def compute(program, o, a, b):
-    """Result of operation row ``o`` on two operand values (uint64), reduced to its target's width."""
+def compute(program, o, a, b, old):
+    """Result of operation row ``o`` on two operand values (uint64), reduced to its target's width.
+
+    ``old`` is the target's value before, which ``avg`` and ``var`` go on from.
+    """
     width = program.operations["width"][o]
     mask = program.operations["mask"][o]
     a = a & mask
     b = b & mask
-    result = operate(program.operations["op"][o], a, b, program.operations["k"][o], width, mask)
+    op = program.operations["op"][o]
+    if op < FADD:
+        result = operate(op, a, b, program.operations["k"][o], width, mask)
+    elif op < AVG:
+        result = operate_single(op, a & _SINGLE, b & _SINGLE)
+    else:
+        result = run_on(op, a, b, old & mask, width, mask)
     return result & mask & program.operations["target_mask"][o]
 
 
@@ -58,6 +75,55 @@ def operate(op, a, b, k, width, mask):
     if op == MAX:
         return max(a, b)
     return ((_EIGHT - k) * a + k * b) >> _THREE
+
+
+@kernel
+def operate_single(op, a, b):
+    """IEEE 754 single precision on the bits of two words; every NaN is the quiet one, 0x7FC00000."""
+    if (a & _MAGNITUDE) > _INFINITY or (b & _MAGNITUDE) > _INFINITY:
+        return _NAN
+    if op == FDIV and b & _MAGNITUDE == _ZERO:  # Numba would raise
+        if a & _MAGNITUDE == _ZERO:
+            return _NAN
+        return ((a ^ b) & _SIGN) | _INFINITY
+    x = np.uint32(a).view(np.float32)
+    y = np.uint32(b).view(np.float32)
+    if op == FADD:
+        return _word(x + y)
+    if op == FSUB:
+        return _word(x - y)
+    if op == FMUL:
+        return _word(x * y)
+    return _word(x / y)
+
+
+@kernel
+def _word(z):
+    """The bits of a float32, uint64."""
+    single = np.float32(z)
+    bits = np.uint64(single.view(np.uint32))
+    return _NAN if (bits & _MAGNITUDE) > _INFINITY else bits
+
+
+@kernel
+def run_on(op, n, x, old, width, mask):
+    """One step of a running mean (``avg``) or variance (``var``), fixed point × 1000, signed.
+
+    old + (new − old) ÷ n, rounded toward zero; n = 0 gives new. ``avg``: new = 1000·x. ``var``: x is a
+    deviation × 1000 and new = x·x ÷ 1000.
+    """
+    sign = _ONE << (width - _ONE)
+    if op == AVG:
+        new = (x * _THOUSAND) & mask
+    else:
+        size = (_ZERO - x) & mask if x & sign else x
+        new = ((size * size) // _THOUSAND) & mask
+    if n == _ZERO:
+        return new
+    step = (new - old) & mask
+    if step & sign:
+        return old - ((_ZERO - step) & mask) // n
+    return old + step // n
 
 
 @kernel

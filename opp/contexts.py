@@ -117,8 +117,9 @@ def insert(program, store, table, words, first, h):
 
 @kernel
 def reset(program, memory, table, base):
-    """Give a context the table's defaults: initial state and registers, no timers, not existing."""
+    """Give a context the table's defaults: initial state and registers, never used, no timers, not existing."""
     memory[base + C_STATE] = program.tables["initial_state"][table]
+    memory[base + C_LAST] = _ZERO
     memory[base + C_HARD] = _ZERO
     memory[base + C_IDLE] = _ZERO
     memory[base + C_ROLLBACK] = _ZERO

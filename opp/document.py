@@ -33,6 +33,8 @@ from .entries import parse_entry, parse_key, parse_operation
 from .errors import Mark, Problems, near_miss
 from .program import (
     CONDITION_OPS,
+    DELETE,
+    NONE,
     Condition,
     GlobalGroup,
     Key,
@@ -226,6 +228,12 @@ class _Document:
         node = self.read.as_mapping(node, mark, f"table {name!r}")
         self.read.known_keys(node, ("registers", "states", "initial"), "a table")
         states = tuple(str(s) for s in self.read.items(node, "states"))
+        for i, label in enumerate(states):
+            if label in (NONE, DELETE):
+                message = f"a state cannot be called {label!r}: the word has a meaning of its own"
+                self.problems.add(message, mark_of(node["states"], i))
+            elif label in states[:i]:
+                self.problems.add(f"state {label!r} is declared twice", mark_of(node["states"], i))
         initial = self.read.state(node.get("initial", 0), states, mark_of(node, "initial"))
         registers = self.registers(
             node.get("registers", []), node, "registers", f"registers of table {name!r}"

@@ -9,10 +9,9 @@ from .errors import Mark, near_miss
 from .fields import FIELD_BY_NAME, Header, field_names
 from .program import (
     DELETE,
-    INTEGER_OPS,
-    LATER_OPS,
     MAX_TIMEOUT_NS,
     NONE,
+    OPERATIONS,
     Action,
     Entry,
     Key,
@@ -51,10 +50,8 @@ def parse_key(read: Reader, node: Any, mark: Mark) -> Key:
 def parse_operation(read: Reader, item: Mapping[str, Any], mark: Mark) -> tuple[str, Operand, Operand, int]:
     """Read ``op``, ``args`` and ``k`` of a temporary or update; returns (op, a, b, k)."""
     op = read.text(item, "op", required=True)
-    if op in LATER_OPS:
-        read.problems.add(f"operation {op!r} is not available in this version", mark_of(item, "op"))
-    elif "op" in item and op not in INTEGER_OPS:
-        read.problems.add(f"unknown operation {op!r}", mark_of(item, "op"), near_miss(op, INTEGER_OPS))
+    if "op" in item and op not in OPERATIONS:
+        read.problems.add(f"unknown operation {op!r}", mark_of(item, "op"), near_miss(op, OPERATIONS))
     args = item.get("args", [])
     if not isinstance(args, list | tuple):
         args = MarkedList([args])

@@ -20,8 +20,8 @@ from .overlaps import takes_none
 from .program import (
     CONDITION_OPS,
     DELETE,
-    INTEGER_OPS,
     NOW_UNITS_NS,
+    OPERATIONS,
     Condition,
     Entry,
     Key,
@@ -315,7 +315,7 @@ class Lowering:
             target = self.register(item.target.name, written or "")
             target_bits = self.program.width(item.target, stage, written)
         width = max(self.width(stage, written, item.a, item.b), target_bits)
-        op = INTEGER_OPS.index(item.op)
+        op = OPERATIONS.index(item.op)
         mask = (1 << width) - 1
         return self.add("operations", op, a, b, item.k, width, mask, kind, target, (1 << target_bits) - 1)
 

@@ -129,7 +129,7 @@ class Machine:
         count = len(vectors)
         verdicts, ports = np.zeros(count, np.uint8), np.zeros(count, np.uint32)
         done = 0
-        with np.errstate(over="ignore"):
+        with np.errstate(all="ignore"):
             while True:
                 done = int(
                     _process(

@@ -46,7 +46,9 @@ INTEGER_OPS = (
     "max",
     "ewma",
 )
-LATER_OPS = ("avg", "var", "fadd", "fsub", "fmul", "fdiv")
+FLOAT_OPS = ("fadd", "fsub", "fmul", "fdiv")
+RUNNING_OPS = ("avg", "var")  # they also read the target's old value, so only updates have them
+OPERATIONS = INTEGER_OPS + FLOAT_OPS + RUNNING_OPS
 NOW_UNITS_NS = {"now": 1, "now_us": 1_000, "now_ms": 1_000_000, "now_s": 1_000_000_000}
 DELETE = "delete"
 NONE = "none"

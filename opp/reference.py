@@ -41,7 +41,9 @@ from .reference_values import (
     Verdict,
     compare,
     compute,
+    compute_single,
     fits,
+    run_on,
     splitmix64,
 )
 
@@ -295,6 +297,12 @@ class Reference:
             self._number(operand, visit, context) if operand.kind == "written" else value
             for operand, value in zip((update.a, update.b), values, strict=True)
         )
+        if update.op in ("avg", "var") and a is not None and b is not None:
+            bits = self._bits(update.target, visit.stage, write.table)
+            width = max(bits, *(self._bits(o, visit.stage, write.table) for o in (update.a, update.b)))
+            is_global = update.target.kind == "global"
+            old = self.globals[update.target.name] if is_global else context.registers[update.target.name]
+            return run_on(update.op, a, b, old, width) % (1 << bits)
         return self._operate(update, update.target, (a, b), visit.stage, write.table)
 
     # Step 6: next.
@@ -345,6 +353,8 @@ class Reference:
             return None
         bits = self._bits(target, stage, written)
         width = max(bits, *(self._bits(operand, stage, written) for operand in (operation.a, operation.b)))
+        if operation.op.startswith("f"):
+            return compute_single(operation.op, a, b)
         return compute(operation.op, a, b, operation.k, width) % (1 << bits)
 
     def _bits(self, operand: Operand, stage: Stage, written: str | None) -> int:

@@ -5,6 +5,8 @@ Plain numbers of any size; nothing here is shared with the lowered form and its 
 
 from __future__ import annotations
 
+import math
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -36,6 +38,37 @@ def compute(op: str, a: int, b: int, k: int, width: int) -> int:
         return min(a, b) if op == "min" else max(a, b)
     plain = {"mov": a, "add": a + b, "sub": a - b, "mul": a * b, "and": a & b, "or": a | b, "xor": a ^ b}
     return plain[op] % (1 << width)
+
+
+def compute_single(op: str, a: int, b: int) -> int:
+    """One operation of IEEE 754 single precision on the bits of its operands."""
+    x, y = (struct.unpack("<f", struct.pack("<I", bits % 2**32))[0] for bits in (a, b))
+    negative = math.copysign(1.0, x) * math.copysign(1.0, y) < 0
+    try:
+        # A double holds the exact result, or more than twice its bits: rounding it once more does no harm.
+        z = {"fadd": x + y, "fsub": x - y, "fmul": x * y}[op] if op != "fdiv" else x / y
+        return int.from_bytes(struct.pack("<f", z), "little") if z == z else 0x7FC00000
+    except ZeroDivisionError:
+        return 0x7FC00000 if x == 0 or x != x else 0xFF800000 if negative else 0x7F800000
+    except OverflowError:
+        return 0xFF800000 if z < 0 else 0x7F800000
+
+
+def run_on(op: str, count: int, sample: int, old: int, width: int) -> int:
+    """A running mean or variance: old + (new - old) / count, signed, rounded toward zero."""
+    size = 1 << width
+    count, sample, old = count % size, sample % size, old % size
+    if op == "avg":
+        new = 1000 * sample
+    else:
+        deviation = sample - size if sample >= size // 2 else sample
+        new = deviation * deviation % 2**64 // 1000
+    if count == 0:
+        return new % size
+    step = (new - old) % size
+    step = step - size if step >= size // 2 else step
+    quotient = abs(step) // count
+    return (old + (quotient if step >= 0 else -quotient)) % size
 
 
 def compare(op: str, a: int, b: int, width: int) -> bool:

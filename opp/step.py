@@ -214,7 +214,7 @@ def _prepare(program, store, variables, stage, table, base, vector, scratch):
         a, a_there = load(program, store, variables, program.operations["a"][o], table, base, vector, scratch)
         b, b_there = load(program, store, variables, program.operations["b"][o], table, base, vector, scratch)
         if a_there and b_there:
-            result = compute(program, o, a, b)
+            result = compute(program, o, a, b, _ZERO)
             scratch[A.S_TEMPORARIES + program.operations["target"][o]] = result
             scratch[A.S_PRESENT] |= _ONE << np.uint64(i)
     bits = _ZERO
@@ -391,9 +391,13 @@ def _results(program, store, variables, w, at, table, base, vector, scratch):
                 value, there = load(program, store, variables, operand, table, base, vector, scratch)
                 scratch[A.S_VALUES + slot + side] = value
                 scratch[A.S_VALUE_PRESENT + slot + side] = _ONE if there else _ZERO
-        scratch[A.S_RESULTS + i] = compute(
-            program, u, scratch[A.S_VALUES + slot], scratch[A.S_VALUES + slot + 1]
-        )
+        a, b = scratch[A.S_VALUES + slot], scratch[A.S_VALUES + slot + 1]
+        target = program.operations["target"][u]
+        if program.operations["target_kind"][u] == A.O_GLOBAL:
+            old = variables[target]
+        else:
+            old = store.memory[base + C_HEADER_WORDS + program.tables["key_words"][table] + target]
+        scratch[A.S_RESULTS + i] = compute(program, u, a, b, old)
         # An operation with an absent operand has no result.
         present = scratch[A.S_VALUE_PRESENT + slot] & scratch[A.S_VALUE_PRESENT + slot + 1]
         scratch[A.S_RESULT_PRESENT + i] = present

@@ -21,6 +21,7 @@ from .program import (
     MAX_TEMPORARIES,
     MAX_UPDATES,
     MAX_WRITES,
+    RUNNING_OPS,
     Entry,
     Key,
     Operand,
@@ -118,6 +119,10 @@ class _Check:
         self.unique((e.name for e in stage.entries), "entry", stage.mark)
         for i, temporary in enumerate(stage.temporaries):
             earlier = [t.name for t in stage.temporaries[:i]]
+            if temporary.op in RUNNING_OPS:
+                self.problems.add(
+                    f"{temporary.op} runs on its target's old value: only updates have it", temporary.mark
+                )
             for operand in (temporary.a, temporary.b):
                 self.operand(operand, stage, temporary.mark, earlier)
         for condition in stage.conditions:

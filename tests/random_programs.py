@@ -9,7 +9,9 @@ collide, states evolve and timers pass.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from pprint import pformat
 from random import Random
 from typing import Any
 
@@ -34,13 +36,23 @@ from oppcache.opp.fields import (
     Layout,
 )
 from oppcache.opp.lower import lower
-from oppcache.opp.program import CONDITION_OPS, INTEGER_OPS
+from oppcache.opp.program import CONDITION_OPS, FLOAT_OPS, INTEGER_OPS, OPERATIONS
 from oppcache.opp.reference import Packet, Reference
 from oppcache.traffic.source import Chunk
 
 Document = dict[str, Any]
 
 CORNERS_32 = (0, 1, 2, 3, 7, 8, 31, 32, 33, 63, 64, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1)
+CORNERS_SINGLE = (
+    0x3F800000,
+    0xC2C80000,
+    0x7F800000,
+    0xFF800000,
+    0x7FC00001,
+    0x00000001,
+    0x00800000,
+    0x7F7FFFFF,
+)
 CORNERS_64 = (2**32, 2**32 + 1, 2**63 - 1, 2**63, 2**64 - 1)
 
 # Parts of keys by class: parts of one class are as wide as each other, so they may stand for each other.
@@ -161,7 +173,7 @@ class ProgramMaker:
         for i in range(self.d.number(4)):
             bits = self.d.pick((32, 64))
             bits_of[f"{prefix}r{i}"] = max(bits, self.word)
-            initial = self.d.pick(CORNERS_32 if bits == 32 else CORNERS_32 + CORNERS_64)
+            initial = self.d.pick(CORNERS_32 + CORNERS_SINGLE + (CORNERS_64 if bits == 64 else ()))
             out.append({"name": f"r{i}", "bits": bits, "initial": initial})
         return out
 
@@ -175,7 +187,7 @@ class ProgramMaker:
         kinds = ["address", 16, "address", 16, 48, 32, 128]
         for kind in dict.fromkeys(d.pick(kinds) for _ in range(d.number(3))):
             shape += [kind, kind]
-        shape += d.some([8, 16, 32, "word", 12, 48, "wide"], 2)
+        shape += d.some([8, 16, 32, "word", "word", 12, 48, "wide"], 3)
         d.rng.shuffle(shape)
         self.shapes[name] = shape or [16]
 
@@ -239,7 +251,7 @@ class ProgramMaker:
             kinds += ["temporary"] * 2
         kind = d.pick(kinds)
         if kind == "const":
-            return d.pick([c for c in CORNERS_32 + CORNERS_64 if c < below])
+            return d.pick([c for c in CORNERS_32 + CORNERS_SINGLE + CORNERS_64 if c < below])
         if kind == "field":
             return d.pick(READABLE)
         if kind == "now":
@@ -256,8 +268,8 @@ class ProgramMaker:
         prefix, names = named[kind]
         return f"{prefix}.{d.pick(names)}"
 
-    def operation(self, stage: dict[str, Any], **more: Any) -> dict[str, Any]:
-        op = self.d.pick(INTEGER_OPS)
+    def operation(self, stage: dict[str, Any], ops: tuple[str, ...], **more: Any) -> dict[str, Any]:
+        op = self.d.pick(ops)
         args = [self.operand(stage, **more) for _ in range(1 if op == "mov" else 2)]
         return {"op": op, "args": args, **({"k": self.d.number(9)} if op == "ewma" else {})}
 
@@ -278,7 +290,9 @@ class ProgramMaker:
         temporaries = []
         for i in range(d.number(3)):
             bits = d.pick((32, 64))
-            temporaries.append({"name": f"x{i}", "bits": bits, **self.operation(state)})
+            temporaries.append(
+                {"name": f"x{i}", "bits": bits, **self.operation(state, INTEGER_OPS + FLOAT_OPS)}
+            )
             state["temporaries"][f"x{i}"] = max(bits, self.word)
         conditions = {
             f"c{i}": [self.operand(state), d.pick(CONDITION_OPS), self.operand(state)]
@@ -404,7 +418,7 @@ class ProgramMaker:
                 continue
             targets.add(spot)
             width = self.bits[table][name] if own else self.globals[name]
-            operation = self.operation(state, written=table, below=1 << width)
+            operation = self.operation(state, OPERATIONS, written=table, below=1 << width)
             out["updates"].append({"set": f"R.{name}" if own else f"G.{name}", **operation})
         return out
 
@@ -425,8 +439,10 @@ def make_vectors(rng: Random, layout: Layout, count: int) -> np.ndarray:
     shapes = [_headers(d) for _ in range(1 + d.number(4))]
     numbers = [5, *d.some((6, 0, 1, 2**64 - 1), 2)]
     addresses = {version: [pool[0], *d.some(pool[1:], 2)] for version, pool in ADDRESSES.items()}
+    # The definition takes the later of the packet's stamp and the context's, though sources never run backwards.
+    jumps = (*JUMPS, -1, -3, -1000) if d.chance(3) else JUMPS
     for number in range(count):
-        now += d.pick(JUMPS)
+        now = max(now + d.pick(jumps), 0)
         family, present = d.pick(shapes)
         row = rows[number]
         row[W_HEADERS] = sum(1 << h for h in present)
@@ -575,6 +591,16 @@ def draw(rng: Random, packets: int) -> tuple[Program, np.ndarray, Expected] | No
     return program, vectors, Expected(program, layout, vectors, seed=packets)
 
 
+@contextmanager
+def shown(program: Program, vectors: np.ndarray) -> Iterator[None]:
+    """Show the program where a check fails."""
+    try:
+        yield
+    except AssertionError as error:
+        error.add_note(f"{len(vectors)} packets through {pformat(program, width=110)}")
+        raise
+
+
 def check_machine(rng: Random, packets: int = 40) -> bool:
     """Hold the compiled machine against the reference on one drawn program; whether it was a valid one."""
     drawn = draw(rng, packets)
@@ -585,7 +611,8 @@ def check_machine(rng: Random, packets: int = 40) -> bool:
     cut = rng.randrange(packets)  # a batch's end must not matter
     results = [machine.process(vectors[:cut]), machine.process(vectors[cut:])]
     verdicts, ports = (np.concatenate(parts) for parts in zip(*results, strict=True))
-    expected.check(verdicts, ports, vectors, machine.contexts(), machine.global_values())
+    with shown(program, vectors):
+        expected.check(verdicts, ports, vectors, machine.contexts(), machine.global_values())
     return True
 
 
@@ -609,8 +636,9 @@ def check_hybrid(rng: Random, capacities: Sequence[int], packets: int = 40) -> b
             program, source, contexts, d.pick(POLICIES), d.pick(ADMISSIONS), seed=packets, poison=True
         )
         observed, run = Observed(), _Run(setup)
-        observed.check(expected, run.run(None, observed))
-        check_slots(run)
+        with shown(program, vectors):
+            observed.check(expected, run.run(None, observed))
+            check_slots(run)
     return True
 
 

@@ -152,7 +152,7 @@ def kernel(
     return dispatcher
 
 
-def is_cached() -> bool:
-    """Whether this process's kernel cache holds anything yet; if not, say that kernels are compiling."""
+def is_cached(name: str) -> bool:
+    """Whether the kernel cache holds a kernel whose ``module.function`` contains ``name``."""
     folder = cache_folder()
-    return folder is not None and any(folder.rglob("*.nbi"))
+    return folder is not None and any(folder.rglob(f"*{name}*.nbi"))

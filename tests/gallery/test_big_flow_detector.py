@@ -40,6 +40,13 @@ def test_a_pause_of_more_than_ten_seconds_ends_the_flow(gallery: Any, pause_s: f
     assert gallery.run(NAME, packets).outcomes[-1] == port
 
 
+def test_a_big_flow_stays_big_as_long_as_it_lasts(gallery: Any) -> None:
+    packets = [gallery.udp(*FLOW)] * 101 + [gallery.udp(*FLOW, at=i * 9 * gallery.S) for i in range(1, 5)]
+    run = gallery.run(NAME, packets)
+    assert run.outcomes[100:] == [BULK] * 5
+    assert [registers["packets"] for _, registers in run.contexts("flows").values()] == [101]
+
+
 def test_as_a_count_in_plain_python(gallery: Any) -> None:
     """Both families; a flow is the directed 5-tuple."""
     rng = Random(4)

@@ -36,6 +36,12 @@ def test_a_class_stays_until_the_flow_pauses(gallery: Any) -> None:
     assert gallery.run(NAME, packets).outcomes == [1] * 8 + [2] * 22 + [1]
 
 
+def test_a_busy_flow_is_never_forgotten(gallery: Any) -> None:
+    packets = flow(gallery, [1500] * 9)
+    packets += [p for i in range(1, 5) for p in flow(gallery, [60], at=i * 50 * gallery.S)]
+    assert gallery.run(NAME, packets).outcomes[8:] == [2] * 5
+
+
 @pytest.mark.parametrize("weight", [1, 3, 8])
 def test_as_an_average_in_plain_python(gallery: Any, weight: int) -> None:
     """With alpha = weight/8 in exact fractions; rounding down may cost 1/256 byte a step, weighed as the rest is."""

@@ -42,6 +42,7 @@ def test_flowlets_take_the_less_used_path(gallery: Any) -> None:
     run = gallery.run(NAME, packets)
     assert run.outcomes == [1, "drop", "drop", 1, 2, 2, "drop", 2, "drop", 1, 2, "drop", 3, 3]
     assert not run.untaken()
+    assert set(run.contexts("uplinks")) == {1, 2}
     assert run.globals == {
         "used.leaf2_by_1": 50,
         "used.leaf2_by_2": 40,
@@ -52,6 +53,19 @@ def test_flowlets_take_the_less_used_path(gallery: Any) -> None:
     }
 
 
+def test_a_busy_flow_is_not_torn_apart(gallery: Any) -> None:
+    """However long it lasts and whatever the probes say: its packets would be reordered."""
+    us = gallery.US
+    packets = [data(gallery, dst, at=0) for dst in (AT_2, AT_3)]
+    packets += [probe(gallery, 1, leaf, 99, 1) for leaf in (2, 3)]
+    packets += [data(gallery, dst, at=i * 400 * us) for i in range(1, 9) for dst in (AT_2, AT_3)]
+    packets += [data(gallery, dst, at=5000 * us) for dst in (AT_2, AT_3)]
+    packets += [probe(gallery, 2, leaf, 100, 5000 * us) for leaf in (2, 3)]
+    packets += [data(gallery, dst, at=(5000 + i * 400) * us) for i in range(1, 9) for dst in (AT_2, AT_3)]
+    outcomes = [outcome for outcome in gallery.run(NAME, packets).outcomes if outcome != "drop"]
+    assert outcomes == [1] * 18 + [2] * 18
+
+
 def test_as_a_leaf_in_plain_python(gallery: Any) -> None:
     rng = Random(12)
     used = {(leaf, port): 0 for leaf in (2, 3) for port in (1, 2)}
@@ -59,7 +73,7 @@ def test_as_a_leaf_in_plain_python(gallery: Any) -> None:
     packets, expected = [], []
     now = 0
     for _ in range(3000):
-        now += rng.choice((0, 10, 100, 250, 500)) * gallery.US
+        now += rng.choice((0, 5, 20, 60, 100)) * gallery.US
         if rng.random() < 0.1:
             leaf, port, load = rng.choice((2, 3)), rng.choice((1, 2)), rng.randrange(16)
             used[leaf, port] = load

@@ -91,6 +91,20 @@ def test_every_entry(gallery: Any) -> None:
     assert not run.untaken()
 
 
+def test_a_long_connection_stays_watched(gallery: Any) -> None:
+    send = Side(gallery, 1, 1)
+    packets = [send(*segment) for segment in HANDSHAKE]
+    packets += [send(A, "A", 1, 1, at=i * 200 * gallery.S) for i in range(1, 4)]
+    packets += [send(A, "A", 1, 2, at=800 * gallery.S)]
+    assert gallery.run(NAME, packets).outcomes == [1] * 6 + ["drop"]
+
+
+def test_only_a_handshake_makes_a_context(gallery: Any) -> None:
+    send = Side(gallery, 1, 1)
+    run = gallery.run(NAME, [send(A, "S", 0, 0), send(A, "A", 1, 1), send(B, "RA", 1, 1)])
+    assert run.contexts("connections") == {}
+
+
 def test_as_a_referee_in_plain_python(gallery: Any) -> None:
     """Unbounded numbers, counted from the initial ones: nothing wraps here."""
     rng = Random(15)

@@ -68,6 +68,12 @@ def test_anything_else_begins_anew(gallery: Any, ports: list[int]) -> None:
     assert set(outcomes) == {"drop"}
 
 
+def test_a_scan_leaves_no_context(gallery: Any) -> None:
+    run = gallery.run(NAME, packets_to(gallery, list(range(1, 200))))
+    assert set(run.outcomes) == {"drop"}
+    assert run.contexts("hosts") == {}
+
+
 def test_as_a_door_in_plain_python(gallery: Any) -> None:
     """Who has knocked how often in a row, and until when that counts."""
     rng = Random(3)

@@ -53,6 +53,12 @@ def test_dropped_syns_do_not_count(gallery: Any) -> None:
     assert gallery.run(NAME, packets, threshold=3).outcomes == [1] * 3 + ["drop"] * 47 + [1, 1]
 
 
+def test_only_an_admitted_syn_makes_a_context(gallery: Any) -> None:
+    packets = [out(gallery, port, flags) for port in range(20) for flags in ("A", "FA", "R")]
+    run = gallery.run(NAME, packets)
+    assert (run.contexts("sources"), run.contexts("connections")) == ({}, {})
+
+
 def test_as_a_set_of_connections_in_plain_python(gallery: Any) -> None:
     rng = Random(16)
     opened: dict[str, set[int]] = {}

@@ -39,6 +39,7 @@ def tree(lengths: list[int]) -> int:
         ([306 - 40, 306 + 40], "varied-short"),  # a mean of exactly 306, a variance of 1600
         ([307 - 40, 307 + 40], "varied-long"),
         ([306 - 39, 306 + 39], "steady-much"),  # 1521
+        ([300 - 60, 300 + 60, 300 - 33, 300 + 33, 300 - 6, 300 + 6], "steady-much"),  # exactly 1575
     ],
 )
 def test_the_leaves_and_their_borders(gallery: Any, lengths: list[int], entry: str) -> None:

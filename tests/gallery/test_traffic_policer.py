@@ -30,6 +30,13 @@ def test_every_row_and_the_borders_between_them(gallery: Any) -> None:
     assert {e for _, e in run.taken} == {"first", "conforms", "full", "exceeds"}
 
 
+def test_a_busy_source_is_never_forgiven(gallery: Any) -> None:
+    """A timer that did not restart would give it a full bucket after a minute."""
+    s = gallery.S // gallery.US
+    packets = at_us(gallery, 0, 59 * s, *[60 * s] * 10, *[60 * s + 1] * 5)
+    assert gallery.run(NAME, packets).outcomes == [1] * 13 + ["drop"] * 4
+
+
 def test_as_a_bucket_in_plain_python(gallery: Any) -> None:
     """Tokens come continuously; the window lends one: a packet passes as long as any part of a token is left."""
     rng = Random(7)

@@ -257,6 +257,14 @@ def test_rate_is_packets_per_second(run: Any) -> None:
         assert metrics["punts"] == punts
 
 
+def test_rate_is_of_a_moving_average_of_gaps(run: Any) -> None:
+    """A gap of 9 ms after one of 1 ms counts an eighth: 2 ms on average, 500 packets/s."""
+    gaps = [0, 1_000_000, 9_000_000, 2_000_000, 10_000_000]
+    for rate, punts in ((1000, 2), (500, 3), (333, 5), (334, 5)):
+        metrics = run([3] * 5, 4, gaps, admission=ADMIT.format(f"1 if rate == {rate} else 0")).metrics
+        assert metrics["punts"] == punts
+
+
 def test_keys_are_dense_ids_in_order_of_appearance(run: Any) -> None:
     metrics = run([50, 40, 50, 30, 30, 40], 8, admission=ADMIT.format("1 if key == 1 else 0")).metrics
     assert (metrics["hits"], metrics["promotions"]) == (1, 1)
