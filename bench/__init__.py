@@ -2,7 +2,8 @@
 
 A benchmark module has ``TITLE``, ``UNIT``, ``EXCLUDES`` (what its figures leave out) and a context manager
 ``candidates(quick)`` that prepares inputs and yields a dictionary of name to function; a function processes
-its workload once and returns how many units that were. The first candidate is ours; the others are peers.
+its workload once and returns how many units that were. The first candidate is ours; the others are peers, unless
+``RATIO`` words what the ratio of the first to another is.
 """
 
 if __name__ != "oppcache.bench":

@@ -58,6 +58,7 @@ class Report:
     measured: list[Measured]
     missing: list[str] = field(default_factory=list)
     machine: dict[str, Any] = field(default_factory=dict)
+    ratio_text: str = "oppcache is {:,.3g} x"
 
     def as_dict(self) -> dict[str, Any]:
         """The report as plain data."""
@@ -69,7 +70,7 @@ class Report:
         lines = [f"{self.benchmark}: {self.title}", f"  excluded: {self.excludes}"]
         for m in self.measured:
             ours = m is self.measured[0]
-            ratio = "" if ours else f"   oppcache is {m.ratio:,.3g} x"
+            ratio = "" if ours else "   " + self.ratio_text.format(m.ratio)
             lines.append(
                 f"  {m.name:<{width}}  {_si(m.per_second):>9} {self.unit}/s "
                 f"(median of {self.rounds}; {_si(m.lowest)} to {_si(m.highest)}){ratio}"
@@ -112,6 +113,7 @@ def run_benchmark(name: str, *, quick: bool = False, rounds: int | None = None) 
         measured=_summarise(rates),
         missing=[p for p in getattr(module, "PEERS", ()) if importlib.util.find_spec(p) is None],
         machine=describe_machine(),
+        ratio_text=getattr(module, "RATIO", Report.ratio_text),
     )
 
 

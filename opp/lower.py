@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from .fields import (
     Layout,
     layout_for,
 )
+from .overlaps import takes_none
 from .program import (
     CONDITION_OPS,
     DELETE,
@@ -32,7 +33,7 @@ from .program import (
     Update,
     Write,
 )
-from .rows import RowMaker, is_long, takes_no_key
+from .rows import RowMaker, is_long, rules_of
 from .tuples import Rule, TupleSpace, lay_out
 from .validate import partner
 
@@ -70,31 +71,38 @@ class Lowered:
         return tuple(t.name for t in self.program.tables)
 
 
-def lower(program: Program) -> Lowered:
+def lower(program: Program, fields: Iterable[str] = ()) -> Lowered:
     """Turn a checked program into arrays.
+
+    Args:
+        program: what :func:`~.validate.validate` finds nothing wrong with.
+        fields: names of fields that header vectors are to have beyond those that the program names.
 
     Raises:
         InputError: a stage's lists expand to more than :data:`MAX_ROWS` rows.
     """
-    return _Lowering(program).run()
+    layout = layout_for(_fields_of(program).union(fields), len(program.metadata))
+    return Lowering(program, layout).run()
 
 
-class _Lowering:
-    def __init__(self, program: Program) -> None:
+def _no_rows() -> dict[str, list[tuple[Any, ...]]]:
+    names = "stages keys parts pairs operands operations conditions rows cells entries actions writes"
+    return {name: [] for name in names.split()}
+
+
+class Lowering:
+    """Lowers the parts of one program; with a layout given, entries that come to it later."""
+
+    def __init__(self, program: Program, layout: Layout) -> None:
         self.program = program
-        self.layout = layout_for(_fields_of(program), len(program.metadata))
+        self.layout = layout
         self.table_number = {t.name: i for i, t in enumerate(program.tables)}
         self.global_number = {
             f"{g.name}.{v.name}": i
             for i, (g, v) in enumerate((g, v) for g in program.globals for v in g.variables)
         }
         self.global_bits = [max(v.bits, program.word_bits) for g in program.globals for v in g.variables]
-        self.rows: dict[str, list[tuple[Any, ...]]] = {
-            name: []
-            for name in (
-                "stages keys parts pairs operands operations conditions rows cells entries actions writes".split()
-            )
-        }
+        self.rows = _no_rows()
         self.key_fields: dict[str, tuple[tuple[KeyField, ...], tuple[int, int] | None]] = {}
         self.key_words: dict[str, int] = {}
         self.maker = RowMaker(program, self.layout)
@@ -316,6 +324,14 @@ class _Lowering:
         a, b = self.operand(item.a, stage), self.operand(item.b, stage)
         return self.add("conditions", CONDITION_OPS.index(item.op), a, b, width, (1 << width) - 1)
 
+    def alone(
+        self, entry: Entry, stage: Stage, site: int, numbers: dict[str, int]
+    ) -> dict[str, list[tuple[Any, ...]]]:
+        """Rows of one entry and of all that it refers to, numbered from 0."""
+        self.rows = _no_rows()
+        self.entry(entry, stage, site, numbers)
+        return self.rows
+
     def entry(self, entry: Entry, stage: Stage, site: int, numbers: dict[str, int]) -> int:
         if len(entry.actions) > A.MAX_ACTIONS:
             raise InputError(f"{entry.name}: more than {A.MAX_ACTIONS} actions", entry.mark)
@@ -377,7 +393,7 @@ class _Lowering:
     def linear(self, ranked: list[tuple[int, Entry]], stage: Stage) -> None:
         """Add the rows of a short stage, in the order in which they are tried."""
         for number, entry in ranked:
-            none = int(takes_no_key(entry))
+            none = int(takes_none(entry))
             for cells in self.maker.ternary(entry, stage):
                 first = len(self.rows["cells"])
                 self.rows["cells"].extend(cells)
@@ -387,7 +403,7 @@ class _Lowering:
         """Add the classifier of a long stage; returns its number."""
         rules: list[Rule] = []
         for number, entry in ranked:
-            if len(rules) + math.prod(len(t.patterns) for t in entry.match if t.patterns) > MAX_ROWS:
+            if len(rules) + rules_of(entry) > MAX_ROWS:
                 raise InputError(
                     f"{entry.name}: the program needs more than {MAX_ROWS} ternary rows", entry.mark
                 )
@@ -405,31 +421,42 @@ def _timer(timer: Timer | None) -> tuple[int, int, int]:
 def _fields_of(program: Program) -> set[str]:
     """Every field that a program reads, matches or sets."""
     names: set[str] = set()
-
-    def operands(*items: Operand) -> None:
-        names.update(o.name for o in items if o.kind == "field")
-
     for stage in program.stages:
-        keys = [stage.lookup, stage.update]
         for temporary in stage.temporaries:
-            operands(temporary.a, temporary.b)
+            names.update(_named(temporary.a, temporary.b))
         for condition in stage.conditions:
-            operands(condition.a, condition.b)
-        for entry in (*stage.entries, *((stage.default,) if stage.default else ())):
-            names.update(t.name for t in entry.match if t.kind == "field")
-            for action in entry.actions:
-                operands(action.operand)
-                if action.target in FIELD_BY_NAME:
-                    names.add(action.target)
-                if action.kind == "dec_ttl":
-                    names.update(("ipv4.ttl", "ipv6.hop_limit"))
-            for write in entry.writes:
-                keys.append(write.key if isinstance(write.key, Key) else None)
-                for update in write.updates:
-                    operands(update.a, update.b)
-        for key in keys:
+            names.update(_named(condition.a, condition.b))
+        for key in (stage.lookup, stage.update):
             if key is not None:
-                operands(*key.parts)
-                if key.symmetric:
-                    names.update(filter(None, (partner(p.name) for p in key.parts if p.kind == "field")))
+                names.update(_fields_of_key(key))
+        for entry in (*stage.entries, *((stage.default,) if stage.default else ())):
+            names.update(fields_of_entry(entry))
+    return names
+
+
+def fields_of_entry(entry: Entry) -> set[str]:
+    """Every field that an entry reads, matches or sets."""
+    names = {t.name for t in entry.match if t.kind == "field"}
+    for action in entry.actions:
+        names.update(_named(action.operand))
+        if action.target in FIELD_BY_NAME:
+            names.add(action.target)
+        if action.kind == "dec_ttl":
+            names.update(("ipv4.ttl", "ipv6.hop_limit"))
+    for write in entry.writes:
+        if isinstance(write.key, Key):
+            names.update(_fields_of_key(write.key))
+        for update in write.updates:
+            names.update(_named(update.a, update.b))
+    return names
+
+
+def _named(*items: Operand) -> set[str]:
+    return {o.name for o in items if o.kind == "field"}
+
+
+def _fields_of_key(key: Key) -> set[str]:
+    names = _named(*key.parts)
+    if key.symmetric:
+        names.update(filter(None, [partner(name) for name in names]))
     return names

@@ -26,6 +26,7 @@ MAX_TABLES = 32
 MAX_UPDATES = 32  # of one entry, over all its writes
 MAX_WRITES = 8  # of one entry
 MAX_STATE = 2**32 - 2
+MAX_PRIORITY = 2**62
 MAX_TIMEOUT_NS = 2**62  # so that no deadline wraps
 
 CONDITION_OPS = ("lt", "le", "gt", "ge", "eq", "ne", "slt", "sle")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator
 
 from . import arrays as A
 from .fields import FIELD_BY_NAME, W_FAMILY, W_HEADERS, Header, Layout
+from .overlaps import takes_none, term_ternaries
 from .program import Entry, Program, Stage, Term
 from .tuples import Cell
-from .validate import term_ternaries
 
 # A stage that comes to more ternary rows than this gets a classifier.
 LINEAR_ROWS = 32
@@ -17,23 +18,19 @@ _ALL = 2**64 - 1
 _HEADERS, _FAMILY = (A.CELL_WORD, W_HEADERS), (A.CELL_WORD, W_FAMILY)
 
 
-def takes_no_key(entry: Entry) -> bool:
-    """Whether the entry is for packets whose key is absent: ``state: none``."""
-    return any(t.kind == "state" and not t.patterns for t in entry.match)
-
-
 def is_long(entries: Iterable[Entry]) -> bool:
     """Whether entries come to more than :data:`LINEAR_ROWS` ternary rows."""
     total = 0
     for entry in entries:
-        rows = 1
-        for term in entry.match:
-            if term.patterns:
-                rows *= len(term_ternaries(term))
-        total += rows
+        total += math.prod(len(term_ternaries(t)) for t in entry.match if t.patterns)
         if total > LINEAR_ROWS:
             return True
     return False
+
+
+def rules_of(entry: Entry) -> int:
+    """How many rules an entry comes to at most: ranges are not multiplied out."""
+    return math.prod(len(t.patterns) for t in entry.match if t.patterns)
 
 
 class RowMaker:
@@ -52,7 +49,7 @@ class RowMaker:
 
     def rules(self, entry: Entry, stage: Stage) -> Iterator[tuple[Cell, ...]]:
         """The same with ranges left whole, and a cell that says whether there must be a key."""
-        key = [(A.CELL_NO_KEY, 0, 1, int(takes_no_key(entry)), 0)] if stage.table is not None else []
+        key = [(A.CELL_NO_KEY, 0, 1, int(takes_none(entry)), 0)] if stage.table is not None else []
         for cells in self._combinations(entry, stage, ranges=True):
             yield tuple(sorted(cells, key=lambda c: (c[4] == 0, c[:2] in (_HEADERS, _FAMILY)))) + tuple(key)
 

@@ -312,7 +312,7 @@ class TupleSpace:
 
     def _spans_of(self, cells: Sequence[tuple[int, int, int, int]]) -> Spans:
         """One rule's cells (subject, mask, low, span) as spans."""
-        subject, *columns = (np.array(column, np.uint64) for column in zip(*cells, strict=True))
+        subject, *columns = np.array(cells, np.uint64).reshape(-1, 4).T
         rule = np.zeros(len(cells), np.int64)
         return spans_of_cells((1, len(self.subjects)), rule, subject.astype(np.int64), *columns)
 

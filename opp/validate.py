@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable
 
 from .errors import Mark, Problems, near_miss
 from .fields import FIELD_BY_NAME
+from .overlaps import Overlaps
+from .overlaps import term_ternaries as term_ternaries
 from .program import (
     MAX_CONDITIONS,
     MAX_GLOBALS,
     MAX_KEY_BITS,
     MAX_METADATA,
+    MAX_PRIORITY,
     MAX_REGISTERS,
     MAX_STAGES,
     MAX_TABLES,
@@ -26,7 +30,6 @@ from .program import (
     Term,
     Write,
 )
-from .syntax import alternatives, mapped
 
 PAIRS = {"src": "dst", "dst": "src", "sport": "dport", "dport": "sport"}
 
@@ -62,6 +65,7 @@ class _Check:
         self.tables = {t.name: t for t in program.tables}
         self.globals = {f"{g.name}.{v.name}" for g in program.globals for v in g.variables}
         self.pipeline = [s.name for s in program.pipeline()]
+        self.overlaps: dict[str, Overlaps] = {}
         self.shapes: dict[str, tuple[list[tuple[int, bool]], str]] = {}
 
     def run(self) -> None:
@@ -94,7 +98,7 @@ class _Check:
 
     def unique(self, names: Iterable[str], what: str, mark: Mark) -> None:
         listed = list(names)
-        for name in sorted({n for n in listed if listed.count(n) > 1}):
+        for name in sorted(n for n, count in Counter(listed).items() if count > 1):
             self.problems.add(f"{what} {name!r} is declared twice", mark)
 
     def stage(self, stage: Stage) -> None:
@@ -201,6 +205,10 @@ class _Check:
     def entry(self, entry: Entry, stage: Stage) -> None:
         for term in entry.match:
             self.term(term, entry, stage)
+        if not 0 <= entry.priority <= MAX_PRIORITY:
+            self.problems.add(
+                f"{entry.name}: priority {entry.priority}, expected at most {MAX_PRIORITY}", entry.mark
+            )
         subjects = [(t.kind, t.name) for t in entry.match]
         if len(set(subjects)) != len(subjects):
             self.problems.add(f"{entry.name}: a match names a subject twice", entry.mark)
@@ -308,19 +316,11 @@ class _Check:
 
     def ambiguous(self, stage: Stage) -> None:
         """Overlapping entries of one priority have no winner."""
-        by_priority: dict[int, list[Entry]] = {}
+        overlaps = self.overlaps[stage.name] = Overlaps()
         for entry in stage.entries:
-            for other in by_priority.setdefault(entry.priority, []):
-                if _takes_none(entry) != _takes_none(other):
-                    continue
-                shared = [(a, b) for a, b in _shared_subjects(entry, other) if a.patterns or b.patterns]
-                if all(_compatible(a, b) for a, b in shared):
-                    self.problems.add(
-                        f"{entry.name!r} and {other.name!r} (line {other.mark.line}) have priority {entry.priority} "
-                        "and overlap",
-                        entry.mark,
-                    )
-            by_priority[entry.priority].append(entry)
+            for other in overlaps.among(entry):
+                self.problems.add(overlap_message(entry, other), entry.mark)
+            overlaps.add(entry)
 
 
 def _shape(program: Program, key: Key, stage: Stage) -> list[tuple[int, bool]]:
@@ -333,33 +333,28 @@ def _shape(program: Program, key: Key, stage: Stage) -> list[tuple[int, bool]]:
     return out
 
 
-def _shared_subjects(one: Entry, other: Entry) -> Iterator[tuple[Term, Term]]:
-    terms = {(t.kind, t.name): t for t in other.match}
-    for term in one.match:
-        if (term.kind, term.name) in terms:
-            yield term, terms[term.kind, term.name]
+def overlap_message(entry: Entry, other: Entry) -> str:
+    """What is said of two entries of one priority that overlap."""
+    where = f" (line {other.mark.line})" if other.mark.line else ""
+    return f"{entry.name!r} and {other.name!r}{where} have priority {entry.priority} and overlap"
 
 
-def term_ternaries(term: Term) -> list[tuple[int, int, int]]:
-    """A term's alternatives as (value, mask, family) over the subject's full width; family 0: any."""
-    out = []
-    field = FIELD_BY_NAME.get(term.name) if term.kind == "field" else None
-    for pattern in term.patterns:
-        if field is not None and field.is_address:
-            out.append((*mapped(pattern), pattern.family))
-        else:
-            bits = field.bits if field is not None else 64
-            out.extend((value, mask, 0) for value, mask in alternatives(pattern, bits))
-    return out
+class EntryChecker:
+    """Checks entries that a running program is to get, as :func:`validate` would check them in its text.
 
+    Attributes:
+        overlaps: the entries of each stage, by its name; the owner keeps them up to date.
+    """
 
-def _takes_none(entry: Entry) -> bool:
-    return any(t.kind == "state" and not t.patterns for t in entry.match)
+    def __init__(self, program: Program) -> None:
+        self._check = _Check(program, Problems())
+        self._check.run()
+        self.overlaps = self._check.overlaps
 
-
-def _compatible(one: Term, other: Term) -> bool:
-    return any(
-        (va ^ vb) & ma & mb == 0 and (fa == fb or 0 in (fa, fb))
-        for va, ma, fa in term_ternaries(one)
-        for vb, mb, fb in term_ternaries(other)
-    )
+    def check(self, entry: Entry, stage: Stage, problems: Problems, instead: str = "") -> None:
+        """Add what is wrong with an entry for a stage, in which it may replace the one named ``instead``."""
+        self._check.problems = problems
+        self._check.entry(entry, stage)
+        for other in self.overlaps[stage.name].among(entry):
+            if other.name != instead:
+                problems.add(overlap_message(entry, other), entry.mark)
