@@ -250,13 +250,18 @@ def choose_chunks(spans: Spans, owner: np.ndarray) -> tuple[list[tuple[int, int]
     chosen: list[tuple[int, int]] = []
     so_far = np.full(len(sample), 2**64 - 1, np.uint64)
     while len(chosen) < _MAX_CHUNKS:
-        visits = {key: float(np.bitwise_count(so_far & bits).mean()) for key, bits in left.items()}
+        visits = {key: _mean_visits(so_far & bits) for key, bits in left.items()}
         best = min(visits, key=visits.__getitem__)
-        if chosen and np.bitwise_count(so_far).mean() - visits[best] < _WORTH:
+        if chosen and _mean_visits(so_far) - visits[best] < _WORTH:
             break
         chosen.append(best)
         so_far = so_far & left[best]
     return chosen, [tables[key] for key in chosen]
+
+
+def _mean_visits(candidates: np.ndarray) -> float:
+    """Subtables that a sampled packet would visit, on average; 0 without rules to sample from."""
+    return float(np.bitwise_count(candidates).sum()) / max(len(candidates), 1)
 
 
 def candidates_of(spans: Spans, owner: np.ndarray, subject: int, shift: int) -> np.ndarray:
