@@ -276,10 +276,17 @@ def test_every_example_in_the_help_is_right(
 
 
 def test_every_exit_status_is_documented() -> None:
-    from oppcache import cli
+    from oppcache.verbs import common
 
     documented = {row[0] for row in rows("command-line.md")}
-    for status in (cli.FINE, cli.DOES_NOT_HOLD, cli.BAD_INPUT, cli.INCOMPLETE, cli.INTERNAL, cli.INTERRUPTED):
+    for status in (
+        common.FINE,
+        common.DOES_NOT_HOLD,
+        common.BAD_INPUT,
+        common.INCOMPLETE,
+        common.INTERNAL,
+        common.INTERRUPTED,
+    ):
         assert str(status) in documented
 
 

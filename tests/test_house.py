@@ -58,7 +58,7 @@ def imports(tree: ast.AST, package: str) -> Iterator[tuple[int, str]]:
             if base == "oppcache":
                 for alias in node.names:
                     # `from oppcache import opp` names a room, `import __version__` the package.
-                    known = alias.name in BELOW or alias.name.startswith("_jit") or alias.name == "cli"
+                    known = alias.name in {*BELOW, "cli", "verbs"} or alias.name.startswith("_jit")
                     yield node.lineno, f"oppcache.{alias.name}" if known else "oppcache"
             else:
                 yield node.lineno, base
