@@ -133,13 +133,30 @@ def run_stage(program, store, variables, stage, record, vector, scratch):
     Returns:
         the next stage's number; the number of stages at the end of the pipeline or after a drop.
     """
-    table = program.stages["table"][stage]
     base = np.int64(-1)
+    if record >= 0:
+        base = location(program, store, program.stages["table"][stage], record)
+    entry = choose(program, store, variables, stage, record, base, vector, scratch)
+    return carry_out(program, store, variables, stage, entry, record, base, vector, scratch)
+
+
+@kernel
+def choose(program, store, variables, stage, record, base, vector, scratch):
+    """The first half of a stage: timers, temporaries, conditions and the match, on the context at ``base``.
+
+    A driver that has several copies of a context says which one the stage runs on, and may leave it at this half
+    (a NIC that cannot run the entry): doing it again, there or on a copy, gives the same.
+
+    Args:
+        base: word in the store's memory at which the context stands, −1 without one.
+
+    Returns:
+        the entry that the packet takes, -1 for none.
+    """
+    table = program.stages["table"][stage]
     now = vector[W_NOW]
     if record >= 0:
-        base = location(program, store, table, record)
         now = touch(program, store.memory, table, base, now, program.stages["on_write"][stage] == 0)
-        witness(store.memory, base, vector[W_ID])
     scratch[A.S_NOW] = now
     scratch[A.S_SITE] = np.uint64(stage << 16)
     if program.stages["temporaries"][stage] > 0 or program.stages["conditions"][stage] > 0:
@@ -147,9 +164,17 @@ def run_stage(program, store, variables, stage, record, vector, scratch):
     else:
         scratch[A.S_CONDITIONS] = _ZERO
         scratch[A.S_PRESENT] = _ZERO
-    entry = match(program, store, stage, record, base, vector, scratch)
+    return match(program, store, stage, record, base, vector, scratch)
+
+
+@kernel
+def carry_out(program, store, variables, stage, entry, record, base, vector, scratch):
+    """The second half: count the packet as applied to the context and do the entry; return the next stage."""
+    if record >= 0:
+        witness(store.memory, base, vector[W_ID])
     if entry < 0:
         return program.stages["next"][stage]
+    table = program.stages["table"][stage]
     run_entry(program, store, variables, entry, table, record, base, vector, scratch)
     return _after(program, stage, entry, scratch)
 
