@@ -15,11 +15,15 @@ from .library import load_program, program_path, shipped_programs
 from .program import Program
 
 if TYPE_CHECKING:
+    from .contents import Context
     from .lower import Lowered
     from .machine import Machine, Verdicts
+    from .swap import Carried
 
 __all__ = [
     "FIELDS",
+    "Carried",
+    "Context",
     "Header",
     "InputError",
     "Layout",
@@ -38,7 +42,13 @@ __all__ = [
     "shipped_programs",
 ]
 
-_COMPILED = {"Lowered": "lower", "Machine": "machine", "Verdicts": "machine"}
+_COMPILED = {
+    "Carried": "swap",
+    "Context": "contents",
+    "Lowered": "lower",
+    "Machine": "machine",
+    "Verdicts": "machine",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -195,7 +195,7 @@ def has_room(store, reserve):
 
 
 @kernel
-def _rehash(program, store, table):
+def rehash(program, store, table):
     """Fill a table's (empty) index from its records."""
     key_words = program.tables["key_words"][table]
     stride = program.tables["stride"][table]
@@ -219,10 +219,11 @@ def make_store(program: A.ProgramArrays, nic_slots: int = 0, capacity: int = INI
         capacity: CPU records per table to begin with; the store grows.
     """
     count = len(program.tables)
-    return _allocate(program, np.full(count, capacity, np.int64), np.full(count, nic_slots, np.int64))
+    return allocate(program, np.full(count, capacity, np.int64), np.full(count, nic_slots, np.int64))
 
 
-def _allocate(program: A.ProgramArrays, capacities: np.ndarray, nic_slots: np.ndarray) -> Store:
+def allocate(program: A.ProgramArrays, capacities: np.ndarray, nic_slots: np.ndarray) -> Store:
+    """Make an empty store with these numbers of records and of NIC slots, ``int64``, one a table."""
     tables = np.zeros(len(program.tables), A.STORE_TABLE_DTYPE)
     words = index_words = 0
     for t in range(len(tables)):
@@ -253,7 +254,7 @@ def grow(program: A.ProgramArrays, store: Store, reserve: int) -> Store:
     capacities = np.where(short, np.maximum(old["capacity"] * 2, old["used"] + reserve), old["capacity"])
     if (capacities > MAX_RECORDS).any():
         raise MemoryError(f"more than {MAX_RECORDS} contexts in one table")
-    new = _allocate(program, capacities, old["nic_slots"])
+    new = allocate(program, capacities, old["nic_slots"])
     for t in range(len(old)):
         stride = int(program.tables["stride"][t])
         used, slots = int(old["used"][t]) * stride, int(old["nic_slots"][t]) * stride
@@ -262,5 +263,5 @@ def grow(program: A.ProgramArrays, store: Store, reserve: int) -> Store:
             new.memory[target : target + size] = store.memory[source : source + size]
         new.tables["used"][t] = old["used"][t]
         with np.errstate(over="ignore"):
-            _rehash(program, new, t)
+            rehash(program, new, t)
     return new

@@ -57,12 +57,18 @@ class KeyField:
 
 @dataclass(frozen=True)
 class Lowered:
-    """A program ready to run: its arrays, its header-vector layout, and how to read its keys back."""
+    """A program ready to run: its arrays, its header-vector layout, and how to read its keys back.
+
+    Attributes:
+        key_fields: where the parts of a table's key stand in its packed words, and its addresses' family.
+        table_keys: the first key that the pipeline names a table by; tables without one are missing.
+    """
 
     program: Program
     arrays: A.ProgramArrays
     layout: Layout
     key_fields: dict[str, tuple[tuple[KeyField, ...], tuple[int, int] | None]]
+    table_keys: dict[str, Key]
     spaces: tuple[TupleSpace, ...] = ()
 
     @property
@@ -105,6 +111,7 @@ class Lowering:
         self.rows = _no_rows()
         self.key_fields: dict[str, tuple[tuple[KeyField, ...], tuple[int, int] | None]] = {}
         self.key_words: dict[str, int] = {}
+        self.table_keys: dict[str, Key] = {}
         self.maker = RowMaker(program, self.layout)
         self.spaces: list[TupleSpace] = []
 
@@ -141,7 +148,8 @@ class Lowering:
             matching=matching,
             **made,
         )
-        return Lowered(self.program, arrays, self.layout, self.key_fields, tuple(self.spaces))
+        spaces = tuple(self.spaces)
+        return Lowered(self.program, arrays, self.layout, self.key_fields, self.table_keys, spaces)
 
     def add(self, kind: str, *row: Any) -> int:
         self.rows[kind].append(row)
@@ -230,6 +238,7 @@ class Lowering:
                 fields.append((number, KeyField(str(key.parts[number]), free_word, shift, bits, False)))
         assert word <= A.MAX_KEY_WORDS, f"{word} words in a key that validation lets through"
         self.key_words.setdefault(table, word)
+        self.table_keys.setdefault(table, key)
         self.key_fields.setdefault(table, (tuple(f for _, f in sorted(fields, key=lambda f: f[0])), family))
         first_pair, pairs = len(self.rows["pairs"]), self.pairs(key)
         first_part = len(self.rows["parts"])

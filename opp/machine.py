@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,13 +10,17 @@ import numpy as np
 from oppcache._jit import kernel
 
 from . import arrays as A
-from .contexts import grow, has_room, make_store
+from . import contents
+from .contents import Context, KeyValues
+from .contexts import grow, has_room, make_store, reset
 from .editing import Editor
-from .fields import Layout
+from .errors import InputError, near_miss
+from .fields import W_NOW, Layout
 from .lower import Lowered, lower
 from .program import MAX_STAGES, MAX_WRITES, Entry, Program
 from .snapshot import Snapshot, snapshot
 from .step import begin, find_context, run_stage
+from .swap import Carried, swap
 
 # Records that one packet can create in one table at most.
 RESERVE = MAX_STAGES * (MAX_WRITES + 1)
@@ -59,15 +63,20 @@ class Machine:
     Attributes:
         layout: what header vectors must look like.
         lowered: the program as it is now, in arrays; other ones after a change.
-        version: of the program: grows by one with every change.
+        version: grows by one with every change of entries, contexts, globals or the program, which are all made
+            between two packets.
+        now_ns: ingress stamp of the last packet, 0 before the first.
         globals: ``uint64`` global variables, in order of declaration.
     """
 
     def __init__(self, program: Program, seed: int = 0, fields: Iterable[str] = ()) -> None:
+        fields = tuple(fields)
         self.lowered: Lowered = lower(program, fields)
         # Where there are many entries, what changes need takes a while to make: not at the first change.
         self._editor = Editor(self.lowered) if self.lowered.spaces else None
+        self._fields = fields
         self.version = 0
+        self.now_ns = 0
         self.seed = np.uint64(seed)
         self.store = make_store(self.lowered.arrays, capacity=4 * RESERVE)
         self.globals = self.lowered.arrays.globals.copy()
@@ -125,8 +134,15 @@ class Machine:
 
         Args:
             vectors: ``uint64[n, layout.words]``, C-contiguous.
+
+        Raises:
+            ValueError: the vectors are not of this machine's layout.
         """
         count = len(vectors)
+        if vectors.shape[1:] != (self.layout.words,):
+            raise ValueError(f"got vectors of shape {vectors.shape}, expected (n, {self.layout.words})")
+        if count:
+            self.now_ns = int(vectors[-1, W_NOW])
         verdicts, ports = np.zeros(count, np.uint8), np.zeros(count, np.uint32)
         done = 0
         with np.errstate(all="ignore"):
@@ -148,11 +164,137 @@ class Machine:
                     return Verdicts(verdicts, ports)
                 self.store = grow(self.lowered.arrays, self.store, RESERVE)
 
+    # What it holds
+
+    def read_context(self, table: str, key: KeyValues) -> Context | None:
+        """The context of a key, or None if it does not exist.
+
+        Timers pass when a packet next uses a context: one whose deadline is over may still be there.
+
+        Args:
+            table: name.
+            key: values of the key's parts by name, as a packet would have them, or all of them in order, as they
+                stand in :meth:`contexts`. Addresses may be text.
+
+        Raises:
+            InputError: no such table, or not a key of it.
+        """
+        one, words = self._key(table, key)
+        base = self._place(one, words, create=False)
+        return None if base < 0 else contents.read(self.lowered, one, self.store, base)
+
+    def write_context(self, table: str, key: KeyValues, context: Context | Mapping[str, Any]) -> None:
+        """Put a whole context in the place of what the key has, or make it; the next packet meets it.
+
+        Args:
+            table, key: as for :meth:`read_context`.
+            context: a context, or a mapping of its attributes.
+
+        Raises:
+            InputError: as for :meth:`read_context`, or a context that the table cannot hold. Nothing has changed then.
+        """
+        one, words = self._key(table, key)
+        values = contents.words_of(self.lowered, one, contents.context_of(context), self.now_ns)
+        if self.store.tables["used"][one.number] == self.store.tables["capacity"][one.number]:
+            self.store = grow(self.lowered.arrays, self.store, RESERVE)
+        base = self._place(one, words, create=True)
+        for word, value in values.items():
+            self.store.memory[base + word] = value
+        self._touched(base)
+
+    def delete_context(self, table: str, key: KeyValues) -> bool:
+        """Let a context cease to exist; whether it did exist.
+
+        Raises:
+            InputError: as for :meth:`read_context`.
+        """
+        one, words = self._key(table, key)
+        base = self._place(one, words, create=False)
+        if base < 0 or contents.read(self.lowered, one, self.store, base) is None:
+            return False
+        with np.errstate(over="ignore"):
+            reset(self.lowered.arrays, self.store.memory, one.number, base)
+        self._touched(base)
+        return True
+
+    def list_contexts(self, table: str) -> Iterator[tuple[dict[str, Any], Context]]:
+        """Keys (by the names of their parts, addresses as text) and contexts of a table, in order of first sight.
+
+        Raises:
+            InputError: no such table.
+        """
+        one = contents.named(self.lowered, table)
+        for base in contents.places(self.lowered, one, self.store):
+            context = contents.read(self.lowered, one, self.store, base)
+            if context is not None:
+                yield contents.key_as_fields(self.lowered, one, self.store, base), context
+
+    def read_global(self, name: str) -> int:
+        """The value of a global variable, by ``group.name``.
+
+        Raises:
+            InputError: there is none of that name.
+        """
+        return int(self.globals[self._global(name)])
+
+    def write_global(self, name: str, value: int) -> None:
+        """Give a global variable a value; the next packet meets it.
+
+        Raises:
+            InputError: there is none of that name, or the value is too wide.
+        """
+        place = self._global(name)
+        bits = [v.bits for g in self.program.globals for v in g.variables][place]
+        contents.check_range(value, (1 << max(bits, self.program.word_bits)) - 1, f"global {name}")
+        self.globals[place] = value
+        self.version += 1
+
+    def replace_program(self, program: Program) -> Carried:
+        """Put another program in the place of this one; the next packet meets it, from its first stage on.
+
+        What carries over is said in :mod:`.swap`; :attr:`layout` may be another one afterwards.
+
+        Returns:
+            names of the tables whose contexts stayed, and of the globals whose values did.
+
+        Raises:
+            InputError: the program cannot be lowered. Nothing has changed then.
+        """
+        lowered = lower(program, self._fields)
+        editor = Editor(lowered) if lowered.spaces else None
+        self.store, self.globals, kept = swap(self.lowered, self.store, self.globals, lowered, 4 * RESERVE)
+        self.lowered, self._editor = lowered, editor
+        self.version += 1
+        return kept
+
     def contexts(self) -> Snapshot:
         """Every existing context, in the plain form that the reference gives too."""
         return snapshot(self.lowered, self.store)
 
     def global_values(self) -> dict[str, int]:
         """Global variables by ``group.name``."""
-        names = [f"{g.name}.{v.name}" for g in self.lowered.program.globals for v in g.variables]
-        return dict(zip(names, map(int, self.globals), strict=True))
+        return dict(zip(self._global_names(), map(int, self.globals), strict=True))
+
+    def _global_names(self) -> list[str]:
+        return [f"{g.name}.{v.name}" for g in self.program.globals for v in g.variables]
+
+    def _global(self, name: str) -> int:
+        names = self._global_names()
+        if name not in names:
+            raise InputError(f"the program has no global {name!r} {near_miss(name, names)}".strip())
+        return names.index(name)
+
+    def _key(self, table: str, key: KeyValues) -> tuple[contents.Named, np.ndarray]:
+        one = contents.named(self.lowered, table)
+        words = int(self.lowered.arrays.tables["key_words"][one.number])
+        return one, contents.key_words(one, words, key)
+
+    def _place(self, one: contents.Named, words: np.ndarray, *, create: bool) -> int:
+        with np.errstate(over="ignore"):
+            place = contents.place_of(self.lowered.arrays, self.store, one.number, words, create)
+        return int(place)
+
+    def _touched(self, base: int) -> None:
+        """Count a change of the context at a word of the memory."""
+        self.store.memory[base + A.C_VERSION] += np.uint64(1)
+        self.version += 1
