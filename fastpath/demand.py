@@ -24,6 +24,9 @@ _HEADER_GROUPS = {
     Header.INNER_IPV6: ("inner",),
     Header.INNER_IP: ("inner",),
     Header.INNER_L4: ("inner",),
+    Header.INNER_PORTS: ("inner",),
+    Header.INNER_QUERY: ("inner",),
+    Header.ICMP_QUERY: ("icmp", "icmpv6"),
     Header.LATER_FRAGMENT: ("fragment",),
     Header.L4_PORTS: ("tcp", "udp", "sctp", "udplite"),
     Header.IPV6_EXT: ("ipv6",),
@@ -87,7 +90,7 @@ def metadata_bits(program: Program) -> dict[str, int]:
 
 
 def _value_bits(program: Program, operand: Operand, stage: Stage, metadata: dict[str, int]) -> int:
-    if operand.kind == "const":
+    if operand.kind in ("const", "address"):
         return operand.value.bit_length()
     if operand.kind == "field":
         return FIELD_BY_NAME[operand.name].bits

@@ -65,8 +65,9 @@ class _Entry:
         yield from self.one_of("actions.kinds", action.kind, f"action {action.kind}", action.mark)
         if action.kind in _WITH_OPERAND:
             for operand in operands_in(action):
-                what = f"{action.kind} reads {operand} ({operand.kind})"
-                yield from self.one_of("actions.operands", operand.kind, what, action.mark)
+                kind = "const" if operand.kind == "address" else operand.kind
+                what = f"{action.kind} reads {operand} ({kind})"
+                yield from self.one_of("actions.operands", kind, what, action.mark)
                 yield from self.field(operand, action.mark)
         if action.target:
             field = FIELD_BY_NAME.get(action.target)

@@ -76,7 +76,19 @@ CONDITION_DTYPE = _dtype("op", "a", "b", "width:u", "mask:u")
 ROW_DTYPE = _dtype("entry", "first_cell", "cells", "none")
 CELL_DTYPE = _dtype("kind", "index", "mask:u", "value:u")
 ENTRY_DTYPE = _dtype("first_action", "actions", "first_write", "writes", "goto", "site:u")
-ACTION_DTYPE = _dtype("kind", "target", "other", "header", "operand", "mask:u")
+ACTION_DTYPE = _dtype(
+    "kind",
+    "target",  # word
+    "other",  # dec_ttl: the other word; set: 1 where a word that is 0 stays so
+    "header",
+    "operand",
+    "mask:u",
+    "companion",  # which slot further on must have a value as well; 0: none
+    "first_mirror",
+    "mirrors",
+)
+# Words that follow one that is set: they get value >> right << left under the mask.
+MIRROR_DTYPE = _dtype("word", "need:u", "unless:u", "right:u", "left:u", "mask:u")
 WRITE_DTYPE = _dtype(
     "table",
     "key",
@@ -142,6 +154,7 @@ class ProgramArrays(NamedTuple):
     cells: np.ndarray
     entries: np.ndarray
     actions: np.ndarray
+    mirrors: np.ndarray
     writes: np.ndarray
     registers: np.ndarray  # uint64: initial values, per table from first_register
     register_masks: np.ndarray  # uint64, alike

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
+from .fields import FIELD_BY_NAME
+from .mirrors import changed_with
 from .program import DELETE, Action, Entry, Key, Operand, Program, Stage, Temporary, Term, Update, Write
 from .validate import term_ternaries
 
@@ -39,6 +41,7 @@ class Variable:
 
 
 Deps = frozenset[Variable]
+_HALVES = tuple(f"ip.{which}.{half}" for which in ("src", "dst") for half in ("high", "low"))
 _IP = ("ip", "ipv4", "ipv6", "flow")
 _L4 = ("l4", "tcp", "udp", "udplite", "sctp", "flow")
 # Which context of a table: the looked-up one, or the one that a key names.
@@ -117,11 +120,17 @@ def changed_by(action: Action) -> tuple[str, ...]:
     """Fields and metadata words that an action changes."""
     if action.kind == "dec_ttl":
         return ("ipv4.ttl", "ipv6.hop_limit")
-    return (action.target,) if action.target else ()
+    return (
+        changed_with(action.target)
+        if action.target in FIELD_BY_NAME
+        else (action.target,) * bool(action.target)
+    )
 
 
 def canonical(name: str) -> str:
     """One name for all names of an address, a port or a time to live; any other name as it is."""
+    if name in _HALVES:
+        name = name.rpartition(".")[0]
     layer, _, last = name.rpartition(".")
     if layer in _IP and last in ("src", "dst", "ttl", "hop_limit", "proto"):
         return "ttl" if last == "hop_limit" else last

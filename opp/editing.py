@@ -25,7 +25,7 @@ from .validate import EntryChecker
 from .yaml_source import MarkedDict
 
 MAX_ENTRIES = 65_535  # of one stage: the number of an entry is 16 bits of its site
-_BLOCKS = "entries actions operands writes operations keys parts pairs rows cells".split()
+_BLOCKS = "entries actions mirrors operands writes operations keys parts pairs rows cells".split()
 
 
 @dataclass
@@ -217,7 +217,13 @@ class Editor:
             if write["key"] >= 0:
                 write["key"] = keys[write["key"]]
             writes.append(tuple(write.values()))
-        actions = [_pointing(A.ACTION_DTYPE, row, operand=operands) for row in rows["actions"]]
+        actions = []
+        for row in rows["actions"]:
+            action = dict(zip(A.ACTION_DTYPE.names or (), row, strict=True))
+            action["operand"] = operands[action["operand"]]
+            first = action["first_mirror"]
+            action["first_mirror"] = put("mirrors", rows["mirrors"][first : first + action["mirrors"]])
+            actions.append(tuple(action.values()))
         entry = dict(zip(A.ENTRY_DTYPE.names or (), rows["entries"][0], strict=True))
         entry["first_action"], entry["first_write"] = put("actions", actions), put("writes", writes)
         return put("entries", [tuple(entry.values())])
@@ -227,8 +233,9 @@ class Editor:
         arrays, back = self._blocks.arrays, self._blocks.take_back
         entry = arrays["entries"][number]
         first, count = int(entry["first_action"]), int(entry["actions"])
-        for operand in arrays["actions"]["operand"][first : first + count].tolist():
-            back("operands", operand, 1)
+        for action in arrays["actions"][first : first + count]:
+            back("operands", int(action["operand"]), 1)
+            back("mirrors", int(action["first_mirror"]), int(action["mirrors"]))
         back("actions", first, count)
         first, count = int(entry["first_write"]), int(entry["writes"])
         for write in arrays["writes"][first : first + count]:

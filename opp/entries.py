@@ -24,7 +24,7 @@ from .program import (
     Write,
 )
 from .reading import Reader
-from .syntax import SyntaxProblem, parse_pattern
+from .syntax import SyntaxProblem, parse_address, parse_pattern
 from .yaml_source import MarkedList, mark_of
 
 _WRITE = ("next_state", "idle", "hard", "updates")
@@ -170,7 +170,7 @@ def _action(read: Reader, node: Any, mark: Mark) -> Action:
             return Action("output", operand=read.operand(value, mark_of(node, kind)), mark=mark)
         if kind == "set" and isinstance(value, Mapping) and len(value) == 1:
             ((target, operand),) = value.items()
-            return Action("set", str(target), read.operand(operand, mark_of(value, target)), mark)
+            return _set(read, str(target), operand, mark_of(value, target), mark)
         if kind in _LATER_ACTIONS:
             read.problems.add(f"action {kind!r} is not available in this version", mark)
             return Action("drop", mark=mark)
@@ -182,6 +182,22 @@ def _action(read: Reader, node: Any, mark: Mark) -> Action:
         hint if got not in _ACTIONS else "",
     )
     return Action("drop", mark=mark)
+
+
+def _set(read: Reader, target: str, value: Any, place: Mark, mark: Mark) -> Action:
+    """A ``set``; 128-bit fields also take an address, or their high and low 64 bits as a list."""
+    if target not in FIELD_BY_NAME or FIELD_BY_NAME[target].bits <= 64:
+        return Action("set", target, read.operand(value, place), mark=mark)
+    if isinstance(value, list | tuple):
+        if len(value) != 2:
+            read.problems.add(
+                f"{target}: got {len(value)} values, expected the high and the low 64 bits", place
+            )
+            return Action("drop", mark=mark)
+        high, low = (read.operand(part, mark_of(value, i)) for i, part in enumerate(value))
+        return Action("set", target, high, low, mark=mark)
+    address = parse_address(value)
+    return Action("set", target, address or read.operand(value, place), mark=mark)
 
 
 def _write(read: Reader, node: Any, mark: Mark, own: Table | None, tables: dict[str, Table]) -> Write:

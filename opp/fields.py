@@ -67,11 +67,14 @@ class Header(IntEnum):
     INNER_IPV4 = 15  # quoted by an ICMP error
     INNER_IPV6 = 16
     INNER_IP = 17
-    INNER_L4 = 18  # at least the quoted ports or identifier
+    INNER_L4 = 18  # the quoted ports, or the quoted ICMP header
     FRAGMENT = 19  # any fragment, the first included
     LATER_FRAGMENT = 20  # offset > 0: there is no layer-4 header
     L4_PORTS = 21  # l4.sport and l4.dport were read from the packet, not set to 0
     IPV6_EXT = 22  # at least one extension header was walked
+    ICMP_QUERY = 23  # an ICMP or ICMPv6 query or its answer: its identifier is there
+    INNER_PORTS = 24  # the quoted packet's ports are there
+    INNER_QUERY = 25  # the quoted packet is an ICMP query or its answer, with its identifier
 
 
 class Base(IntEnum):
@@ -151,7 +154,7 @@ def _packet_fields(header: Header, base: Base, prefix: str, spec: str, writable:
 
 
 _V4 = "version:0:4 ihl:4:4 tos:8:8 dscp:8:6 ecn:14:2 length:16:16 id:32:16 df:49:1 mf:50:1 frag_offset:51:13 ttl:64:8 proto:72:8 csum:80:16 src:96:32 dst:128:32"
-_V6 = "version:0:4 tclass:4:8 flow_label:12:20 length:32:16 next:48:8 hop_limit:56:8 src:64:128 dst:192:128"
+_V6 = "version:0:4 tclass:4:8 dscp:4:6 ecn:10:2 flow_label:12:20 length:32:16 next:48:8 hop_limit:56:8 src:64:128 dst:192:128"
 _TCP = "sport:0:16 dport:16:16 seq:32:32 ack:64:32 data_offset:96:4 window:112:16 csum:128:16 urgent:144:16"
 _ICMP = "type:0:8 code:8:8 csum:16:16 id:32:16 seq:48:16 rest:32:32"
 
@@ -161,10 +164,15 @@ FIELDS: tuple[Field, ...] = (
     Field("ip.family", 8, Header.IP, Base.CORE, W_FAMILY),
     Field("ip.src", 128, Header.IP, Base.CORE, W_IP_SRC, True),
     Field("ip.dst", 128, Header.IP, Base.CORE, W_IP_DST, True),
+    # Halves of the joint addresses, an IPv4 one as IPv4-mapped: what registers can keep.
+    Field("ip.src.high", 64, Header.IP, Base.CORE, W_IP_SRC),
+    Field("ip.src.low", 64, Header.IP, Base.CORE, W_IP_SRC + 1),
+    Field("ip.dst.high", 64, Header.IP, Base.CORE, W_IP_DST),
+    Field("ip.dst.low", 64, Header.IP, Base.CORE, W_IP_DST + 1),
     Field("ip.proto", 8, Header.IP, Base.CORE, W_IP_PROTO),
     Field("l4.sport", 16, Header.IP, Base.CORE, W_L4_SPORT, True),
     Field("l4.dport", 16, Header.IP, Base.CORE, W_L4_DPORT, True),
-    Field("tcp.flags", 9, Header.TCP, Base.CORE, W_TCP_FLAGS),
+    Field("tcp.flags", 9, Header.TCP, Base.CORE, W_TCP_FLAGS, True),
     *_packet_fields(Header.ETH, Base.ETH, "eth", "dst:0:48 src:48:48", "dst src"),
     *_packet_fields(Header.VLAN, Base.VLAN, "vlan", "pcp:0:3 dei:3:1 id:4:12 type:16:16", "pcp id"),
     *_packet_fields(Header.QINQ, Base.QINQ, "qinq", "pcp:0:3 dei:3:1 id:4:12 type:16:16", "pcp id"),
@@ -176,18 +184,23 @@ FIELDS: tuple[Field, ...] = (
         "htype:0:16 ptype:16:16 op:48:16 sha:64:48 spa:112:32 tha:144:48 tpa:192:32",
     ),
     *_packet_fields(Header.IPV4, Base.L3, "ipv4", _V4, "tos dscp ecn id df ttl src dst"),
-    *_packet_fields(Header.IPV6, Base.L3, "ipv6", _V6, "tclass flow_label hop_limit src dst"),
+    *_packet_fields(Header.IPV6, Base.L3, "ipv6", _V6, "tclass dscp ecn flow_label hop_limit src dst"),
     *_packet_fields(Header.TCP, Base.L4, "tcp", _TCP, "sport dport seq ack window"),
     *_packet_fields(
         Header.UDP, Base.L4, "udp", "sport:0:16 dport:16:16 length:32:16 csum:48:16", "sport dport"
     ),
-    *_packet_fields(Header.UDPLITE, Base.L4, "udplite", "sport:0:16 dport:16:16 coverage:32:16 csum:48:16"),
-    *_packet_fields(Header.SCTP, Base.L4, "sctp", "sport:0:16 dport:16:16 vtag:32:32 csum:64:32"),
+    *_packet_fields(
+        Header.UDPLITE, Base.L4, "udplite", "sport:0:16 dport:16:16 coverage:32:16 csum:48:16", "sport dport"
+    ),
+    *_packet_fields(
+        Header.SCTP, Base.L4, "sctp", "sport:0:16 dport:16:16 vtag:32:32 csum:64:32", "sport dport"
+    ),
     *_packet_fields(Header.ICMP, Base.L4, "icmp", _ICMP, "id seq"),
     *_packet_fields(Header.ICMPV6, Base.L4, "icmpv6", _ICMP, "id seq"),
-    *_packet_fields(Header.INNER_IPV4, Base.INNER_L3, "inner.ipv4", _V4),
-    *_packet_fields(Header.INNER_IPV6, Base.INNER_L3, "inner.ipv6", _V6),
-    *_packet_fields(Header.INNER_L4, Base.INNER_L4, "inner.l4", "sport:0:16 dport:16:16"),
+    *_packet_fields(Header.INNER_IPV4, Base.INNER_L3, "inner.ipv4", _V4, "src dst"),
+    *_packet_fields(Header.INNER_IPV6, Base.INNER_L3, "inner.ipv6", _V6, "src dst"),
+    *_packet_fields(Header.INNER_PORTS, Base.INNER_L4, "inner.l4", "sport:0:16 dport:16:16", "sport dport"),
+    *_packet_fields(Header.INNER_QUERY, Base.INNER_L4, "inner.icmp", "id:32:16", "id"),
     Field("l3.csum_ok", 2, Header.IP, Base.DERIVED, Derived.L3_CSUM_OK),
     Field("l4.csum_ok", 2, Header.IP, Base.DERIVED, Derived.L4_CSUM_OK),
     Field("flow.src", 128, Header.IP, Base.DERIVED, Derived.FLOW_SRC),
@@ -196,7 +209,7 @@ FIELDS: tuple[Field, ...] = (
     Field("flow.sport", 16, Header.IP, Base.DERIVED, Derived.FLOW_SPORT),
     Field("flow.dport", 16, Header.IP, Base.DERIVED, Derived.FLOW_DPORT),
     # TCP options are 0 in a TCP header that lacks them; tcp.sack_permitted is a flag.
-    Field("tcp.mss", 16, Header.TCP, Base.DERIVED, Derived.TCP_MSS),
+    Field("tcp.mss", 16, Header.TCP, Base.DERIVED, Derived.TCP_MSS, True),
     Field("tcp.wscale", 8, Header.TCP, Base.DERIVED, Derived.TCP_WSCALE),
     Field("tcp.sack_permitted", 1, Header.TCP, Base.DERIVED, Derived.TCP_SACK_PERMITTED),
     Field("tcp.tsval", 32, Header.TCP, Base.DERIVED, Derived.TCP_TSVAL),

@@ -9,19 +9,23 @@ from typing import Any
 import numpy as np
 
 from . import arrays as A
+from .dataflow import operands_in
 from .errors import InputError
 from .fields import (
     FIELD_BY_NAME,
     W_FAMILY,
+    Header,
     Layout,
     layout_for,
 )
+from .mirrors import HIGH, LOW, WHOLE, set_rows
 from .overlaps import takes_none
 from .program import (
     CONDITION_OPS,
     DELETE,
     NOW_UNITS_NS,
     OPERATIONS,
+    Action,
     Condition,
     Entry,
     Key,
@@ -92,7 +96,7 @@ def lower(program: Program, fields: Iterable[str] = ()) -> Lowered:
 
 
 def _no_rows() -> dict[str, list[tuple[Any, ...]]]:
-    names = "stages keys parts pairs operands operations conditions rows cells entries actions writes"
+    names = "stages keys parts pairs operands operations conditions rows cells entries actions mirrors writes"
     return {name: [] for name in names.split()}
 
 
@@ -133,6 +137,7 @@ class Lowering:
             "cells": A.CELL_DTYPE,
             "entries": A.ENTRY_DTYPE,
             "actions": A.ACTION_DTYPE,
+            "mirrors": A.MIRROR_DTYPE,
             "writes": A.WRITE_DTYPE,
         }
         made = {name: np.array(self.rows[name], dtype) for name, dtype in dtypes.items()}
@@ -342,36 +347,71 @@ class Lowering:
         return self.rows
 
     def entry(self, entry: Entry, stage: Stage, site: int, numbers: dict[str, int]) -> int:
-        if len(entry.actions) > A.MAX_ACTIONS:
-            raise InputError(f"{entry.name}: more than {A.MAX_ACTIONS} actions", entry.mark)
         first_action = len(self.rows["actions"])
         for action in entry.actions:
-            self.action(action.kind, action.target, action.operand, stage)
+            self.action(action, stage)
+        actions = len(self.rows["actions"]) - first_action
+        if actions > A.MAX_ACTIONS:
+            raise InputError(f"{entry.name}: more than {A.MAX_ACTIONS} actions", entry.mark)
         writes = [self.write_row(write, stage) for write in entry.writes]
         first_write = len(self.rows["writes"])
         self.rows["writes"].extend(writes)
         goto = (
             A.GOTO_NEXT if entry.goto is None else A.GOTO_END if entry.goto == "end" else numbers[entry.goto]
         )
-        return self.add("entries", first_action, len(entry.actions), first_write, len(writes), goto, site)
+        return self.add("entries", first_action, actions, first_write, len(writes), goto, site)
 
-    def action(self, kind: str, target: str, operand: Operand, stage: Stage) -> None:
-        number = self.operand(operand, stage)
+    def action(self, action: Action, stage: Stage) -> None:
+        kind, target = action.kind, action.target
+        if kind == "set" and target in FIELD_BY_NAME:
+            self.set_field(action, stage)
+            return
+        number = self.operand(action.operand, stage)
         if kind == "set":
-            if target.startswith("metadata."):
-                word = self.layout.metadata_word + self.program.metadata.index(target.partition(".")[2])
-                self.add("actions", A.A_SET, word, 0, -1, number, (1 << self.program.word_bits) - 1)
-            else:
-                field = FIELD_BY_NAME[target]
-                header = -1 if field.header is None else int(field.header)
-                word = self.layout.word_of[target]
-                self.add("actions", A.A_SET, word, 0, header, number, (1 << field.bits) - 1)
+            word = self.layout.metadata_word + self.program.metadata.index(target.partition(".")[2])
+            self.add("actions", A.A_SET, word, 0, -1, number, (1 << self.program.word_bits) - 1, 0, 0, 0)
         elif kind == "dec_ttl":
             v4, v6 = self.layout.word_of["ipv4.ttl"], self.layout.word_of["ipv6.hop_limit"]
-            self.add("actions", A.A_DEC_TTL, v4, v6, -1, number, 0)
+            self.add("actions", A.A_DEC_TTL, v4, v6, -1, number, 0, 0, 0, 0)
         else:
             code = {"output": A.A_OUTPUT, "drop": A.A_DROP, "to_controller": A.A_CONTROLLER}[kind]
-            self.add("actions", code, 0, 0, -1, number, 0xFFFF_FFFF)
+            self.add("actions", code, 0, 0, -1, number, 0xFFFF_FFFF, 0, 0, 0)
+
+    def set_field(self, action: Action, stage: Stage) -> None:
+        """One action row a word that changes, with the words that follow it."""
+        rows = set_rows(action.target)
+        if action.operand.kind == "address":
+            version = Header.IPV4 if action.operand.family == 4 else Header.IPV6
+            rows = tuple(row for row in rows if row.header in (version, Header.INNER_IPV6))
+        for row in rows:
+            first = len(self.rows["mirrors"])
+            for m in row.mirrors:
+                if m.field in self.layout.word_of:
+                    word = self.layout.word_of[m.field] + m.offset
+                    self.add("mirrors", word, m.need, m.unless, m.right, m.left, m.mask)
+            companion = 0
+            if action.low is not None:  # both or neither: the IPv4 row and the high half come before another
+                companion = -1 if row is rows[-1] else 1
+            header = -1 if row.header is None else int(row.header)
+            word = self.layout.word_of[row.field] + row.offset
+            operand = self.half(action, row.half, stage)
+            mirrors = len(self.rows["mirrors"]) - first
+            guard = int(row.only_if_set)
+            self.add("actions", A.A_SET, word, guard, header, operand, row.mask, companion, first, mirrors)
+
+    def half(self, action: Action, half: str, stage: Stage) -> int:
+        """The operand for one word of a value."""
+        operand = action.operand
+        if half == WHOLE:
+            return self.operand(operand, stage)
+        if action.low is not None:
+            return self.operand(operand if half == HIGH else action.low, stage)
+        if operand.kind == "address":
+            value = operand.value >> 64 if half == HIGH else operand.value & _ALL
+            return self.add("operands", A.O_CONST, 0, -1, value)
+        field = FIELD_BY_NAME[operand.name]
+        header = -1 if field.header is None else int(field.header)
+        return self.add("operands", A.O_WORD, self.layout.word_of[field.name] + (half == LOW), header, 0)
 
     def write_row(self, write: Write, stage: Stage) -> tuple[Any, ...]:
         key = A.KEY_LOOKED_UP
@@ -447,7 +487,7 @@ def fields_of_entry(entry: Entry) -> set[str]:
     """Every field that an entry reads, matches or sets."""
     names = {t.name for t in entry.match if t.kind == "field"}
     for action in entry.actions:
-        names.update(_named(action.operand))
+        names.update(_named(*operands_in(action)))
         if action.target in FIELD_BY_NAME:
             names.add(action.target)
         if action.kind == "dec_ttl":

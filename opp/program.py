@@ -61,14 +61,20 @@ class Operand:
     Attributes:
         kind: ``const``, ``field``, ``metadata``, ``register`` (of the looked-up context), ``written`` (a
             register of the context that the update is written to), ``global``, ``temporary``, ``now``,
-            ``direction`` or ``random``.
-        name: field, metadata, register or temporary name; ``group.name`` of a global; the unit of ``now``.
-        value: the constant.
+            ``direction``, ``random``, or ``address`` (an IPv4 or IPv6 address that a 128-bit field is set to).
+        name: field, metadata, register or temporary name; ``group.name`` of a global; the unit of ``now``;
+            the text of an address.
+        value: the constant or address.
     """
 
     kind: str
     name: str = ""
     value: int = 0
+
+    @property
+    def family(self) -> int:
+        """IP version of an address."""
+        return 6 if ":" in self.name else 4
 
     def __str__(self) -> str:
         prefix = {
@@ -197,11 +203,13 @@ class Action:
         kind: ``set``, ``dec_ttl``, ``output``, ``drop`` or ``to_controller``.
         target: for ``set``: a field name or ``metadata.NAME``.
         operand: the value that is set, or the port.
+        low: for ``set`` of a 128-bit field from two values: its low 64 bits, ``operand`` being the high ones.
     """
 
     kind: str
     target: str = ""
     operand: Operand = Operand("const")
+    low: Operand | None = None
     mark: Mark = field(default=NOWHERE, compare=False, repr=False)
 
 

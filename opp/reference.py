@@ -31,6 +31,7 @@ from .program import (
     Update,
     Write,
 )
+from .reference_headers import set_field
 from .reference_values import (
     ContextState,
     KeyTuple,
@@ -229,7 +230,7 @@ class Reference:
 
     def _run(self, entry: Entry, visit: Visit, result: Result) -> None:
         """Read everything, then act, then write. (W operands read as absent here; see _updated.)"""
-        action_values = [self._number(action.operand, visit) for action in entry.actions]
+        action_values = [self._action_value(action, visit) for action in entry.actions]
         update_values = [
             [(self._number(u.a, visit), self._number(u.b, visit)) for u in w.updates] for w in entry.writes
         ]
@@ -238,25 +239,35 @@ class Reference:
         for write, values in zip(entry.writes, update_values, strict=True):
             self._write(write, values, visit)
 
-    def _act(self, action: Action, value: int | None, visit: Visit, result: Result) -> None:
+    def _action_value(self, action: Action, visit: Visit) -> Value | None:
+        """What an action sets; an address, or a number of 128 bits, where its target is that wide."""
+        value = self._value(action.operand, visit)
+        if action.low is None or value is None:
+            return value
+        low = self._number(action.low, visit)
+        assert isinstance(value, int), "validation lets addresses into a pair"
+        return None if low is None else value % 2**64 << 64 | low % 2**64
+
+    def _act(self, action: Action, value: Value | None, visit: Visit, result: Result) -> None:
         if action.kind == "drop":
             result.verdict = Verdict.DROP
         elif action.kind == "to_controller":
             result.verdict = Verdict.CONTROLLER
         elif action.kind == "dec_ttl":
             _decrement_ttl(visit.packet)
-        elif value is not None and action.kind == "output":
+        elif isinstance(value, int) and action.kind == "output":
             result.verdict = Verdict.FORWARD
             result.port = value % 2**32
         elif value is not None and action.kind == "set":
             self._set(action.target, value, visit.packet)
 
-    def _set(self, target: str, value: int, packet: Packet) -> None:
+    def _set(self, target: str, value: Value, packet: Packet) -> None:
         if target.startswith("metadata."):
+            assert isinstance(value, int), f"{target} cannot take an address"
             word = self.program.metadata.index(target.removeprefix("metadata."))
             packet.metadata[word] = value % (1 << self.program.word_bits)
-        elif target in packet.fields:
-            packet.fields[target] = value % (1 << FIELD_BY_NAME[target].bits)
+        else:
+            set_field(packet, target, value)
 
     def _write(self, write: Write, values: list[Pair], visit: Visit) -> None:
         """Do one write; ``values`` are what its updates' operands were before the entry."""
@@ -320,6 +331,8 @@ class Reference:
         """What an operand reads, not yet reduced to a width; None where it is absent."""
         if operand.kind == "const":
             return operand.value
+        if operand.kind == "address":
+            return operand.family, operand.value
         if operand.kind == "field":
             return visit.packet.fields.get(operand.name)
         if operand.kind == "metadata":

@@ -341,9 +341,9 @@ def _act(program, action, slot, vector, scratch):
     value = scratch[A.S_VALUES + slot]
     there = scratch[A.S_VALUE_PRESENT + slot] == _ONE
     if kind == A.A_SET:
-        header = program.actions["header"][action]
-        if there and (header < 0 or (vector[W_HEADERS] >> np.uint64(header)) & _ONE == _ONE):
-            vector[program.actions["target"][action]] = value & program.actions["mask"][action]
+        companion = slot + program.actions["companion"][action]
+        if there and scratch[A.S_VALUE_PRESENT + companion] == _ONE:
+            _set(program, action, value, vector)
     elif kind == A.A_DEC_TTL:
         for word in (program.actions["target"][action], program.actions["other"][action]):
             # The word of the header that is not there is 0.
@@ -357,6 +357,27 @@ def _act(program, action, slot, vector, scratch):
         scratch[A.S_VERDICT] = _DROP
     else:
         scratch[A.S_VERDICT] = np.uint64(A.VERDICT_CONTROLLER)
+
+
+@kernel
+def _set(program, action, value, vector):
+    """Set a word and all that stand for the same bits of the packet, if its header is there."""
+    header = program.actions["header"][action]
+    if header >= 0 and (vector[W_HEADERS] >> np.uint64(header)) & _ONE == _ZERO:
+        return
+    word, mask = program.actions["target"][action], program.actions["mask"][action]
+    if program.actions["other"][action] == 1 and vector[word] == _ZERO:
+        return
+    value = value & mask
+    vector[word] = (vector[word] & ~mask) | value
+    first = program.actions["first_mirror"][action]
+    for m in range(first, first + program.actions["mirrors"][action]):
+        need = program.mirrors["need"][m]
+        if vector[W_HEADERS] & need != need or vector[W_HEADERS] & program.mirrors["unless"][m] != _ZERO:
+            continue
+        word, mask = program.mirrors["word"][m], program.mirrors["mask"][m]
+        follows = (value >> program.mirrors["right"][m]) << program.mirrors["left"][m]
+        vector[word] = (vector[word] & ~mask) | (follows & mask)
 
 
 @kernel

@@ -85,6 +85,15 @@ def parse_operand(value: Any) -> Operand:
     raise SyntaxProblem(f"unknown operand or field {text!r}", near_miss(text, known))
 
 
+def parse_address(value: Any) -> Operand | None:
+    """An IPv4 or IPv6 address as an operand that a 128-bit field can be set to; None for any other text."""
+    try:
+        address = ipaddress.ip_address(str(value).strip())
+    except ValueError:
+        return None
+    return None if isinstance(value, int) else Operand("address", str(address), int(address))
+
+
 def parse_pattern(value: Any, bits: int, field: Field | None) -> Pattern:
     """Read one alternative of a match term on a subject of ``bits`` bits.
 

@@ -22,6 +22,7 @@ from .program import (
     MAX_UPDATES,
     MAX_WRITES,
     RUNNING_OPS,
+    Action,
     Entry,
     Key,
     Operand,
@@ -213,9 +214,7 @@ class _Check:
         if len(set(subjects)) != len(subjects):
             self.problems.add(f"{entry.name}: a match names a subject twice", entry.mark)
         for action in entry.actions:
-            self.operand(action.operand, stage, action.mark)
-            if action.kind == "set":
-                self.settable(action.target, action.operand, action.mark)
+            self.action(action, stage)
         self.goto(entry, stage)
         self.limit(len(entry.writes), MAX_WRITES, "writes", entry.mark)
         self.limit(sum(len(w.updates) for w in entry.writes), MAX_UPDATES, "updates", entry.mark)
@@ -237,6 +236,29 @@ class _Check:
                     f"{entry.name}: a constant is too wide for metadata.{term.name}", entry.mark
                 )
 
+    def action(self, action: Action, stage: Stage) -> None:
+        field = FIELD_BY_NAME.get(action.target)
+        wide = action.kind == "set" and field is not None and field.bits > 64
+        self.operand(action.operand, stage, action.mark, wide=wide and action.low is None)
+        if action.low is not None:
+            self.operand(action.low, stage, action.mark)
+        if action.kind == "set":
+            self.settable(action.target, action.operand, action.mark)
+        if wide and action.low is None:
+            self.wide(action)
+
+    def wide(self, action: Action) -> None:
+        """A 128-bit field takes an address of its family or another 128-bit field; pairs are checked by operand."""
+        target, operand = action.target, action.operand
+        if operand.kind == "address":
+            if target != "ip.src" and target != "ip.dst" and operand.family == 4:
+                self.problems.add(f"set: got the IPv4 address {operand} for {target}", action.mark)
+        elif operand.kind != "field" or FIELD_BY_NAME[operand.name].bits <= 64:
+            self.problems.add(
+                f"set: {target} has 128 bits, got {operand}, expected an address, a 128-bit field or [HIGH, LOW]",
+                action.mark,
+            )
+
     def settable(self, target: str, operand: Operand, mark: Mark) -> None:
         head, _, rest = target.partition(".")
         if head == "metadata":
@@ -245,10 +267,10 @@ class _Check:
         elif target in FIELD_BY_NAME:
             field = FIELD_BY_NAME[target]
             bits = field.bits
-            if not field.writable or bits > 64:
+            if not field.writable:
                 self.problems.add(f"set: {target} cannot be set", mark)
         else:
-            known = [f.name for f in FIELD_BY_NAME.values() if f.writable and f.bits <= 64]
+            known = [f.name for f in FIELD_BY_NAME.values() if f.writable]
             self.problems.add(f"set: no such field {target!r}", mark, near_miss(target, known))
             return
         if operand.kind == "const" and operand.value >= 1 << bits:

@@ -92,20 +92,41 @@ READABLE = [
     "l4.csum_ok",
     "tcp.mss",
     "inner.l4.sport",
+    *(
+        "flow.dport",
+        "tcp.dport",
+        "udp.sport",
+        "ipv4.dst",
+        "ipv4.tos",
+        "ipv4.dscp",
+        "ipv6.tclass",
+        "icmp.rest",
+    ),
+    *("ip.src.high", "ip.src.low", "ip.dst.low", "icmp.id", "inner.icmp.id", "inner.ipv4.src"),
 ]
 SETTABLE = [
-    "l4.sport",
-    "l4.dport",
-    "tcp.seq",
-    "tcp.window",
-    "ipv4.tos",
-    "ipv4.id",
-    "ipv4.src",
-    "eth.src",
-    "vlan.id",
-    "ipv6.flow_label",
+    *("l4.sport", "l4.dport", "tcp.sport", "tcp.dport", "udp.sport", "udplite.dport", "sctp.sport"),
+    *("ipv4.src", "ipv4.dst", "ip.src", "ip.dst", "ip.src", "ip.dst", "ipv6.src", "ipv6.dst"),
+    *("tcp.seq", "tcp.window", "tcp.flags", "tcp.mss", "ipv4.id", "ipv4.ttl", "ipv6.flow_label"),
+    *("ipv4.tos", "ipv4.dscp", "ipv4.ecn", "ipv6.tclass", "ipv6.dscp", "ipv6.ecn"),
+    *("icmp.id", "icmp.seq", "icmpv6.id", "eth.src", "vlan.id"),
+    *("inner.ipv4.src", "inner.ipv6.dst", "inner.l4.sport", "inner.l4.dport", "inner.icmp.id"),
 ]
-HEADERS = ["vlan", "arp", "ipv4", "ipv6", "ip", "tcp", "eth", "inner_l4", "fragment", "l4_ports"]
+WIDE = ("ip.src", "ip.dst", "ipv6.src", "ipv6.dst", "flow.src", "flow.dst", "inner.ipv6.src")
+HEADERS = [
+    "vlan",
+    "arp",
+    "ipv4",
+    "ipv6",
+    "ip",
+    "tcp",
+    "eth",
+    "inner_l4",
+    "fragment",
+    "l4_ports",
+    "icmp_query",
+    "udp",
+]
 V4 = ("10.0.0.1", "10.0.0.2", "192.0.2.7")
 V6 = ("::a00:1", "fe80::1", "fe80::2", "::ffff:10.0.0.1")
 TIMEOUTS = ("3ns", "5ns", "1us", "2ms", "4s")
@@ -349,7 +370,7 @@ class ProgramMaker:
             return d.pick(("S", "SA/SA", "S/SA", "F/F", "2/3"))
         if name == "ip.src":
             return d.pick((*V4, *V6, "10.0.0.0/8", "0.0.0.0/0", "::/0", "fe80::/10", "::ffff:0:0/96"))
-        if name == "ipv4.src":
+        if name.endswith(("ipv4.src", "ipv4.dst")):
             return d.pick((*V4, "10.0.0.0/31"))
         if name == "ipv6.src":
             return d.pick((*V6, "fe80::/64", "fe80::/127"))
@@ -397,7 +418,17 @@ class ProgramMaker:
             return kind if kind != "drop" or d.chance(3) else "dec_ttl"
         target = d.pick([*SETTABLE, *[f"metadata.{m}" for m in self.metadata] * 4])
         bits = self.word if target.startswith("metadata") else FIELD_BY_NAME[target].bits
+        if bits == 128:
+            return {"set": {target: self.wide(target, state)}}
         return {"set": {target: self.operand(state, below=1 << bits)}}
+
+    def wide(self, target: str, state: dict[str, Any]) -> Any:
+        """What a 128-bit field is set to."""
+        d = self.d
+        form = d.number(3)
+        if form == 0:
+            return d.pick(V6[1:3] if target.startswith(("ipv6", "inner")) else V4 + V6[1:3])
+        return d.pick(WIDE) if form == 1 else [self.operand(state), self.operand(state)]
 
     def write(self, table: str, state: dict[str, Any], targets: set[Any], where: Any) -> Document:
         d = self.d
@@ -428,6 +459,7 @@ def make_document(rng: Random) -> Document:
     return ProgramMaker(rng).document()
 
 
+HALVES = ("ip.src.high", "ip.src.low", "ip.dst.high", "ip.dst.low")  # of words that are drawn whole
 ADDRESSES = {4: (0x0A000001, 0x0A000002, 0xC0000207), 6: (0x0A000001, 0xFE80 << 112 | 1, 0xFE80 << 112 | 2)}
 
 
@@ -449,7 +481,11 @@ def make_vectors(rng: Random, layout: Layout, count: int) -> np.ndarray:
         row[W_NOW], row[W_ID], row[W_FAMILY] = now, number, family
         for name, word in layout.word_of.items():
             field = FIELD_BY_NAME[name]
-            if word == W_FAMILY or (field.header is not None and field.header not in present):
+            if (
+                word == W_FAMILY
+                or name in HALVES
+                or (field.header is not None and field.header not in present)
+            ):
                 continue
             if field.words == 2:
                 value = d.pick(addresses[family if field.is_address else 6])
@@ -468,10 +504,21 @@ def _headers(d: Draw) -> tuple[int, set[Header]]:
     """A kind of packet: its IP family (0: none) and the headers that are there."""
     family = d.pick((4, 6, 4, 6, 4, 0))
     present = {Header.ETH} if not d.chance(5) else set()
-    present |= {h for h in (Header.VLAN, Header.ARP, Header.INNER_L4, Header.FRAGMENT) if d.chance(2)}
-    if family:
-        present |= {Header.IP, Header.IPV4 if family == 4 else Header.IPV6}
-        present |= {Header.TCP, Header.L4_PORTS} if not d.chance(5) else set()
+    present |= {h for h in (Header.VLAN, Header.ARP, Header.FRAGMENT) if d.chance(2)}
+    if not family:
+        return family, present
+    present |= {Header.IP, Header.IPV4 if family == 4 else Header.IPV6}
+    transport = d.pick((Header.TCP, Header.TCP, Header.TCP, Header.UDP, Header.UDPLITE, Header.SCTP, None))
+    if transport is not None:
+        return family, present | {transport, Header.L4_PORTS}
+    if d.chance(2):
+        return family, present
+    present.add(Header.ICMP if family == 4 else Header.ICMPV6)
+    if d.chance(2):
+        return family, present | {Header.ICMP_QUERY}
+    inner = Header.INNER_IPV4 if d.chance(2) == (family == 6) else Header.INNER_IPV6
+    quoted = d.pick(((Header.INNER_L4, Header.INNER_PORTS), (Header.INNER_L4, Header.INNER_QUERY), ()))
+    present |= {inner, Header.INNER_IP, *quoted} if not d.chance(3) else set()
     return family, present
 
 

@@ -29,7 +29,9 @@ from .headers import S_CAPTURED_END, S_INNER_PROTO, S_L4_LENGTH, bit
 
 _H_TCP, _H_UDPLIKE, _H_SCTP = bit(Header.TCP), bit(Header.UDP, Header.UDPLITE), bit(Header.SCTP)
 _H_ICMP, _H_ICMPV6 = bit(Header.ICMP), bit(Header.ICMPV6)
-_H_INNER_IPV4, _H_INNER_IP, _H_INNER_L4 = bit(Header.INNER_IPV4), bit(Header.INNER_IP), bit(Header.INNER_L4)
+_H_INNER_IPV4, _H_INNER_IP = bit(Header.INNER_IPV4), bit(Header.INNER_IP)
+_H_INNER_PORTS, _H_INNER_QUERY = bit(Header.INNER_PORTS), bit(Header.INNER_QUERY)
+_H_ICMP_QUERY = bit(Header.ICMP_QUERY)
 _H_LATER, _H_IP = bit(Header.LATER_FRAGMENT), bit(Header.IP)
 _B_L4, _B_INNER_L3, _B_INNER_L4 = int(Base.L4), int(Base.INNER_L3), int(Base.INNER_L4)
 _DERIVED, _METADATA = int(Base.DERIVED), int(Base.METADATA)
@@ -63,14 +65,6 @@ def derived_wanted(layout: Layout) -> int:
 
 
 @kernel
-def _is_query(kind, ipv4):
-    """Whether an ICMP type is a query or its answer, which carry an identifier."""
-    if ipv4:
-        return kind == U(8) or kind == U(0) or (kind >= U(13) and kind <= U(18))
-    return kind == U(128) or kind == U(129)
-
-
-@kernel
 def _flow(data, out, row, scratch):
     """The connection tuple of a packet by its kind, as (source, destination, protocol, ports) in seven words.
 
@@ -83,13 +77,11 @@ def _flow(data, out, row, scratch):
         at, proto = scratch[_B_INNER_L3], scratch[S_INNER_PROTO]
         sport = dport = U(0)
         ipv4 = headers & _H_INNER_IPV4 != U(0)
-        if headers & _H_INNER_L4 != U(0):
-            l4 = scratch[_B_INNER_L4]
-            if proto == U(1) or proto == U(58):
-                if _is_query(U(data[l4]), ipv4):
-                    sport = dport = be16(data, l4 + U(4))
-            else:
-                sport, dport = be16(data, l4), be16(data, l4 + U(2))
+        l4 = scratch[_B_INNER_L4]
+        if headers & _H_INNER_QUERY != U(0):
+            sport = dport = be16(data, l4 + U(4))
+        elif headers & _H_INNER_PORTS != U(0):
+            sport, dport = be16(data, l4), be16(data, l4 + U(2))
         if ipv4:
             src, dst = _MAPPED | be32(data, at + U(12)), _MAPPED | be32(data, at + U(16))
             return U(0), dst, U(0), src, proto, dport, sport
@@ -98,10 +90,8 @@ def _flow(data, out, row, scratch):
             proto, dport, sport,
         )  # fmt: skip
     sport, dport = out[row, W_L4_SPORT], out[row, W_L4_DPORT]
-    if headers & (_H_ICMP | _H_ICMPV6) != U(0):
-        l4 = scratch[_B_L4]
-        if _is_query(U(data[l4]), headers & _H_ICMP != U(0)):
-            sport = dport = be16(data, l4 + U(4))
+    if headers & _H_ICMP_QUERY != U(0):
+        sport = dport = be16(data, scratch[_B_L4] + U(4))
     return (
         out[row, W_IP_SRC], out[row, W_IP_SRC + 1], out[row, W_IP_DST], out[row, W_IP_DST + 1],
         proto, sport, dport,

@@ -79,6 +79,8 @@ _H_INNER_IPV4, _H_INNER_IPV6 = (
     bit(Header.INNER_IPV6, Header.INNER_IP),
 )
 _H_INNER_L4 = bit(Header.INNER_L4)
+_H_INNER_PORTS, _H_INNER_QUERY = bit(Header.INNER_PORTS), bit(Header.INNER_QUERY)
+_H_ICMP_QUERY = bit(Header.ICMP_QUERY)
 
 _OK, BAD_L4_LENGTH = U(Reason.OK), U(Reason.BAD_L4_LENGTH)
 _TRUNCATED_L2, TRUNCATED_L3 = U(Reason.TRUNCATED_L2), U(Reason.TRUNCATED_L3)
@@ -212,6 +214,14 @@ def extensions(data, at, end, proto, scratch):
 
 
 @kernel
+def is_query(kind, ipv4):
+    """Whether an ICMP type is a query or its answer, which carry an identifier."""
+    if ipv4:
+        return kind == U(8) or kind == U(0) or (kind >= U(13) and kind <= U(18))
+    return kind == U(128) or kind == U(129)
+
+
+@kernel
 def _inner(data, at, end, scratch):
     """Parse the packet that an ICMP error quotes at ``at``; return (header bits, reason)."""
     if at >= end:
@@ -254,7 +264,12 @@ def _inner(data, at, end, scratch):
         return headers, _OK
     if at + need > end:
         return headers, _TRUNCATED_INNER
-    return headers | _H_INNER_L4, _OK
+    headers |= _H_INNER_L4
+    if need == U(4):
+        headers |= _H_INNER_PORTS
+    elif is_query(U(data[at]), version == U(4)):
+        headers |= _H_INNER_QUERY
+    return headers, _OK
 
 
 @kernel
@@ -268,7 +283,7 @@ def _icmp(data, l4, limit, family, scratch):
         headers = _H_ICMPV6
         error = kind >= U(1) and kind <= U(4)
     if not error:
-        return headers, _OK
+        return headers | (_H_ICMP_QUERY if is_query(kind, family == U(4)) else U(0)), _OK
     found, reason = _inner(data, l4 + U(8), limit, scratch)
     return headers | found, reason
 
