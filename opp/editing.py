@@ -15,12 +15,13 @@ from . import arrays as A
 from .blocks import Blocks
 from .entries import parse_entry
 from .errors import NOWHERE, InputError, Problems, near_miss
-from .lower import MAX_ROWS, Lowered, Lowering, fields_of_entry
+from .lower import MAX_ROWS, Lowered, Lowering
 from .overlaps import takes_none
 from .program import Entry, Stage
 from .reading import Reader
 from .rows import is_long, rules_of
 from .tuples import Rule, TupleSpace, lay_out
+from .used_fields import fields_of_entry
 from .validate import EntryChecker
 from .yaml_source import MarkedDict
 
