@@ -21,7 +21,8 @@ from .arrays import Store
 from .contexts import find, hash_key, insert, location
 from .errors import InputError, near_miss
 from .fields import FIELD_BY_NAME, IPV4_MAPPED
-from .lower import KeyField, Lowered
+from .lower import Lowered
+from .lower_operands import KeyField
 from .program import MAX_STATE, MAX_TIMEOUT_NS, Key, Operand, Table
 from .snapshot import read_key
 from .syntax import SyntaxProblem, parse_number, parse_pattern
