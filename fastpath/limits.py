@@ -50,6 +50,7 @@ HEADERS = (
     "checksums",
 )
 ACTIONS = ("set", "output", "drop", "to_controller", "dec_ttl", "generate", "alloc")
+TABLE_ORGANISATIONS = ("fully-associative", "direct-mapped", "set-associative", "d-left", "cuckoo")
 OPERATIONS = (
     *("mov", "add", "sub", "mul", "div", "mod", "and", "or", "xor", "shl", "shr", "min", "max"),
     *("ewma", "avg", "var", "fadd", "fsub", "fmul", "fdiv"),
@@ -75,9 +76,11 @@ _TABLE: dict[str, dict[str, Spec]] = {
         "goto": Spec("flag", "whether an entry may name the next stage"),
     },
     "contexts": {
-        "organisation": Spec("name", "how contexts are found", ("fully-associative", "cuckoo")),
-        "choices": Spec("count", "places that a key may be in"),
+        "organisation": Spec("name", "how contexts are found", TABLE_ORGANISATIONS),
+        "choices": Spec("count", "sub-tables, in each of which a key has one bucket"),
+        "ways": Spec("count", "places of a bucket"),
         "stash": Spec("count", "contexts that wait for a place"),
+        "moves": Spec("count", "contexts that one insertion may move"),
         "load": Spec("share", "of the places that can be filled"),
         "move_time": Spec("time", "moving one context to another of its places"),
         "key_bits": Spec("bits", "widest key"),
