@@ -81,6 +81,7 @@ _TABLE: dict[str, dict[str, Spec]] = {
         "ways": Spec("count", "places of a bucket"),
         "stash": Spec("count", "contexts that wait for a place"),
         "moves": Spec("count", "contexts that one insertion may move"),
+        "kick_back": Spec("flag", "whether a context that lost its place may take it back at once"),
         "load": Spec("share", "of the places that can be filled"),
         "move_time": Spec("time", "moving one context to another of its places"),
         "key_bits": Spec("bits", "widest key"),

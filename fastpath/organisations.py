@@ -20,6 +20,7 @@ Fotakis, Pagh, Sanders and Spirakis, STACS 2003; with a stash: Kirsch, Mitzenmac
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from oppcache.opp.errors import InputError, near_miss
 
@@ -38,6 +39,7 @@ class Organisation:
         ways: places of a bucket.
         stash: places that are searched for every key.
         moves: contexts that one insertion may move from place to place.
+        kick_back: whether a context that lost its place may take it back at once, as in the public RTL.
         load: share of the places that may be filled.
     """
 
@@ -46,6 +48,7 @@ class Organisation:
     ways: int = 1
     stash: int = 0
     moves: int = 0
+    kick_back: bool = False
     load: float = 1.0
 
 
@@ -84,13 +87,9 @@ def organisation_of(profile: Profile) -> Organisation:
     usual = organisation(str(profile.value("contexts.organisation") or "fully-associative"))
     if not usual.choices:
         return usual
-    given = {name: profile.number(f"contexts.{name}") for name in ("choices", "ways")}
-    if usual.moves:
-        given |= {name: profile.number(f"contexts.{name}") for name in ("stash", "moves")}
-    load = profile.value("contexts.load")
-    made = replace(usual, **{name: number for name, number in given.items() if number is not None})
-    if isinstance(load, float):
-        made = replace(made, load=load)
+    names = ("choices", "ways", "load", *(("stash", "moves", "kick_back") if usual.moves else ()))
+    given: dict[str, Any] = {name: profile.value(f"contexts.{name}") for name in names}
+    made = replace(usual, **{name: value for name, value in given.items() if value is not None})
     one_choice = usual.choices == 1
     if not (1 <= made.choices <= MAX_CHOICES) or made.ways < 1 or (one_choice and made.choices != 1):
         most = 1 if one_choice else MAX_CHOICES

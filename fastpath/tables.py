@@ -41,6 +41,7 @@ TABLE_DTYPE = np.dtype(
             "stash",
             "stashed",
             "moves_most",  # of one insertion
+            "kick_back",  # 1: a context that lost its place may take it back at once
             "inserts",  # insertions tried
             "failures",  # of them, those that found no room
             "moves",  # contexts moved by insertions, failed ones too
@@ -90,7 +91,7 @@ def make_tables(organisation: Organisation, places: list[int], seed: int) -> Tab
         row["contexts"] = max(min(wanted, 1), int(wanted * organisation.load + 1e-9))
         for name in ("choices", "ways", "stash"):
             row[name] = getattr(organisation, name)
-        row["moves_most"] = organisation.moves
+        row["moves_most"], row["kick_back"] = organisation.moves, organisation.kick_back
         in_buckets = organisation.choices * organisation.ways
         row["buckets"] = -(-wanted // in_buckets) if in_buckets else 0
         first += int(row["contexts"])
@@ -196,6 +197,7 @@ def _settle(tables, table, handle):
     ways = tables.rows["ways"][table]
     options = tables.rows["choices"][table] * ways
     most = tables.rows["moves_most"][table] if options > 1 else np.int64(0)
+    back = tables.rows["kick_back"][table] == 1
     homeless, lost = handle, np.int64(-1)
     moves = np.int64(0)
     while moves < most:
@@ -206,7 +208,7 @@ def _settle(tables, table, handle):
             if ways > 1:
                 option, way = option // ways, option % ways
             place = np.int64(tables.buckets[chosen + option]) + way
-            if place != lost:
+            if place != lost or back:
                 break
         other = tables.places[at + place]
         _put(tables, table, homeless, place)

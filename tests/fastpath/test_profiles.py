@@ -141,7 +141,8 @@ def test_every_problem_of_a_wrong_profile_is_told_with_its_place(tmp_path: Path)
         (8, 21): "efsm.comparisons: unknown name 'lte' (did you mean 'lt'?)",
         (9, 23): "efsm.condition_operands: got 'register', expected a list",
         (10, 23): "contexts.move_time: got 6.4, expected a duration with a unit, such as 6.4ns",
-        (10, 42): "contexts.organisation: got 'hash', expected fully-associative, cuckoo",
+        (10, 42): "contexts.organisation: got 'hash', expected fully-associative, direct-mapped, "
+        "set-associative, d-left, cuckoo",
         (10, 54): "contexts.load: got '120%', expected a share such as 10% or 0.1, from 0 to 1",
         (11, 17): "timing.clock: got 156, expected a frequency with a unit, such as 156.25MHz",
         (11, 33): "timing.line_rate: got 'fast', expected a bandwidth such as 40Gbps or 31.5Gbps",
