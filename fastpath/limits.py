@@ -50,6 +50,7 @@ HEADERS = (
     "checksums",
 )
 ACTIONS = ("set", "output", "drop", "to_controller", "dec_ttl", "generate", "alloc")
+HAZARDS = ("none", "stall", "stale")
 TABLE_ORGANISATIONS = ("fully-associative", "direct-mapped", "set-associative", "d-left", "cuckoo")
 OPERATIONS = (
     *("mov", "add", "sub", "mul", "div", "mod", "and", "or", "xor", "shl", "shr", "min", "max"),
@@ -101,6 +102,7 @@ _TABLE: dict[str, dict[str, Spec]] = {
     "efsm": {
         "entries": Spec("count", "ternary entries of a stage, ranges and lists expanded"),
         "width_bits": Spec("bits", "a ternary entry"),
+        "write_cycles": Spec("cycles", "writing one ternary entry, as every shift does"),
         "conditions": Spec("count", "conditions of a stage"),
         "comparisons": Spec("names", "what a condition can be", CONDITION_OPS),
         "condition_operands": Spec("names", "what a condition can compare", OPERANDS),
@@ -133,10 +135,19 @@ _TABLE: dict[str, dict[str, Spec]] = {
         "line_rate": Spec("rate", "of all ports together"),
         "frame_min": Spec("bytes", "shortest frame, without FCS"),
         "wire_overhead": Spec("bytes", "FCS, preamble and gap, which a frame takes on the wire"),
+        "fixed_latency": Spec("time", "through MACs, parser and queues, without any stage"),
+        "short_cycles": Spec("cycles", "a packet of at most short_bytes takes, if that is more"),
+        "short_bytes": Spec("bytes", "longest packet that short_cycles are for, without FCS"),
+        "reentry_cycles": Spec(
+            "cycles", "a packet from the CPU takes to its stage, beyond the stages it passes"
+        ),
+        "counter_read": Spec("time", "reading one context or counter from the host"),
+        "hazard": Spec("name", "what is done about packets of one flow close together", HAZARDS),
         "hazard_cycles": Spec("cycles", "from reading a context to having written it back"),
         "hazard_queue": Spec("count", "packets that wait while one of the same hash is in flight"),
         "hazard_stall_max": Spec("time", "longest wait in that queue"),
     },
+    "control": {"inserts": Spec("count", "contexts or entries that the host can insert in a second")},
 }
 SPECS: dict[str, Spec] = {
     f"{section}.{name}": spec for section, keys in _TABLE.items() for name, spec in keys.items()

@@ -14,7 +14,13 @@ from oppcache.opp.errors import InputError, Mark
 
 
 def test_the_shipped_profiles() -> None:
-    assert profile_names() == ["ideal", "netfpga-sume", "netfpga-sume-wide"]
+    assert profile_names() == [
+        "ideal",
+        "netfpga-sume",
+        "netfpga-sume-rtl",
+        "netfpga-sume-wide",
+        "smartnic-2025",
+    ]
     assert runnable_profile_names() == ["ideal"]
     assert [load_profile(name).name for name in profile_names()] == profile_names()
 
@@ -77,6 +83,54 @@ def test_the_wide_device_is_the_same_device_with_wide_contexts() -> None:
     assert wide.value("contexts.memory_bits") == 1_055 * 36_864
     for key in ("pipeline.stages", "efsm.entries", "efsm.width_bits", "updates.per_entry", "timing.clock"):
         assert wide.value(key) == sume.value(key)
+
+
+def test_the_pipeline_takes_short_packets_as_cycle_arithmetic_says() -> None:
+    """Four 10G links bring 59.5 M packets/s of the shortest, two cycles each; the public RTL takes far fewer."""
+    sume, rtl = load_profile("netfpga-sume"), load_profile("netfpga-sume-rtl")
+    frame, overhead = sume.number("timing.frame_min"), sume.number("timing.wire_overhead")
+    bus, clock, rate = (sume.value(f"timing.{key}") for key in ("bus_bits", "clock", "line_rate"))
+    assert frame is not None
+    assert overhead is not None
+    assert all(isinstance(n, int | float) for n in (bus, clock, rate))
+    brought = float(rate) / (8 * (frame + overhead))  # type: ignore[arg-type]
+    taken = float(clock) / -(-8 * frame // int(bus))  # type: ignore[arg-type]
+    assert brought == pytest.approx(59.52e6, rel=1e-3)
+    assert taken == 78.125e6
+    assert rtl.number("timing.short_bytes") == 5 * 256 // 8
+    short = rtl.number("timing.short_cycles")
+    assert short is not None
+    assert float(clock) / short == pytest.approx(14.2e6, rel=1e-2)  # type: ignore[arg-type]
+    inserts = sume.number("control.inserts")
+    assert inserts == pytest.approx(brought / 1000, rel=1e-3)
+
+
+def test_the_public_rtl_is_smaller_than_the_published_build() -> None:
+    sume, rtl = load_profile("netfpga-sume"), load_profile("netfpga-sume-rtl")
+    keys = (
+        *(
+            "pipeline.stages",
+            "contexts.registers",
+            "contexts.label_bits",
+            "contexts.per_table",
+            "contexts.total",
+        ),
+        *("efsm.width_bits", "efsm.conditions", "updates.globals"),
+    )
+    for key in keys:
+        small, large = rtl.number(key), sume.number(key)
+        assert small is not None
+        assert large is not None
+        assert small < large, key
+    assert rtl.value("contexts.key_bits") == sume.value("contexts.key_bits")
+
+
+def test_the_assumed_device_says_so() -> None:
+    kinds = {key: limit.kind for key, limit in load_profile("smartnic-2025").limits.items()}
+    assert {key for key, kind in kinds.items() if kind != "assumed"} == {
+        "timing.frame_min",
+        "timing.wire_overhead",
+    }
 
 
 def test_a_profile_of_ones_own(tmp_path: Path) -> None:
@@ -179,7 +233,7 @@ def test_a_name_that_there_is_none_of() -> None:
         load_profile("netfpga", Mark("x.yaml", 3, 7))
     assert str(caught.value) == (
         "x.yaml:3:7: NIC profile 'netfpga' is not available in this version; available: ideal, netfpga-sume, "
-        "netfpga-sume-wide, or a .yaml file (did you mean 'netfpga-sume'?)"
+        "netfpga-sume-rtl, netfpga-sume-wide, smartnic-2025, or a .yaml file (did you mean 'netfpga-sume'?)"
     )
     with pytest.raises(InputError, match=r"none\.yaml: no such file"):
         load_profile("none.yaml")
