@@ -1,6 +1,7 @@
 """How state moves between the two paths and stays one.
 
-This version has one protocol, ``instant``: the textbook cache, where a migration takes no time and no message.
+A protocol is two tables over one vocabulary (:mod:`.vocabulary`, ``protocols/*.yaml``); :func:`load_protocol` reads
+and checks one, :func:`lower` makes arrays of it, and :func:`~.interpreter.transition` takes one event on one side.
 """
 
 if __name__ != "oppcache.consistency":
@@ -8,12 +9,8 @@ if __name__ != "oppcache.consistency":
         f"import oppcache.consistency, not {__name__}: a second copy would not share its classes"
     )
 
-PROTOCOLS = ("instant",)
+from .library import load_protocol, protocol_names, protocol_path
+from .lower import ProtocolArrays, lower
+from .table import Protocol
 
-
-def protocol_names() -> list[str]:
-    """Names of the available protocols."""
-    return list(PROTOCOLS)
-
-
-__all__ = ["protocol_names"]
+__all__ = ["Protocol", "ProtocolArrays", "load_protocol", "lower", "protocol_names", "protocol_path"]

@@ -100,6 +100,7 @@ def check(
 def _check_abilities(tree: MarkedDict, experiment: Experiment, problems: Problems) -> None:
     from oppcache.consistency import protocol_names
     from oppcache.fastpath import runnable_profile_names
+    from oppcache.hybrid.setup import RUNNABLE_PROTOCOLS
 
     def mark(*path: str) -> Mark:
         return mark_at(tree, path)
@@ -107,8 +108,8 @@ def _check_abilities(tree: MarkedDict, experiment: Experiment, problems: Problem
     profile, protocol = experiment.nic.profile, experiment.consistency.protocol
     place, planned = mark("nic", "profile"), abilities.PLANNED_PROFILES
     check_name(problems, "nic.profile", profile, runnable_profile_names(), planned, place)
-    place, later = mark("consistency", "protocol"), abilities.PLANNED_PROTOCOLS
-    check_name(problems, "consistency.protocol", protocol, protocol_names(), later, place)
+    place, later = mark("consistency", "protocol"), [*protocol_names(), *abilities.PLANNED_PROTOCOLS]
+    check_name(problems, "consistency.protocol", protocol, RUNNABLE_PROTOCOLS, later, place)
     only = (
         (("cache", "unit"), experiment.cache.unit, "context"),
         (("consistency", "stages"), experiment.consistency.stages, "sandwich"),

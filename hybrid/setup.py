@@ -16,6 +16,9 @@ from oppcache.traffic.source import PacketSource
 from .counters import Metric
 from .engine import Outcomes
 
+# Protocols whose tables the engine runs; the others can be checked, not simulated.
+RUNNABLE_PROTOCOLS = ("instant",)
+
 Observer = Callable[[np.ndarray, Outcomes], None]
 
 

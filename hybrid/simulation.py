@@ -8,7 +8,6 @@ import numpy as np
 
 from oppcache.cache import Admission, Eviction, load_admission, load_policy
 from oppcache.cache.loading import make_state
-from oppcache.consistency import protocol_names
 from oppcache.fastpath import load_profile, runnable_profile_names
 from oppcache.fastpath.slots import make_slots
 from oppcache.opp import arrays as A
@@ -24,7 +23,7 @@ from .engine import FLOW_DTYPE, Cache, Tally, engine, make_outcomes, make_tally
 from .flows import FlowCounter, counts_flows
 from .rehearsal import Rehearsal, rehearse
 from .series import HitSeries
-from .setup import Observer, Outcome, Setup
+from .setup import RUNNABLE_PROTOCOLS, Observer, Outcome, Setup
 
 Progress = Callable[[int], None]
 
@@ -55,9 +54,9 @@ def _check(setup: Setup) -> None:
         raise InputError(
             f"NIC profile {setup.profile!r} is not available to run in this version; available: {known}"
         )
-    if setup.protocol not in protocol_names():
-        known = ", ".join(protocol_names())
-        hint = near_miss(setup.protocol, protocol_names())
+    if setup.protocol not in RUNNABLE_PROTOCOLS:
+        known = ", ".join(RUNNABLE_PROTOCOLS)
+        hint = near_miss(setup.protocol, RUNNABLE_PROTOCOLS)
         raise InputError(
             f"protocol {setup.protocol!r} is not available in this version; available: {known} {hint}".strip()
         )

@@ -89,13 +89,17 @@ class Guide:
 
     def on_yaml(self, block: Block) -> None:
         document = yaml.safe_load(block.text)
-        name = document.get("name") or document["program"]
+        name = document.get("name") or document.get("program") or document["protocol"]
         path = self.folder / f"{name}.yaml"
         path.write_text(block.text, encoding="utf-8")
         if "wrong" in block.words:
             return
         if "name" in document:
             assert call(["validate", path.name]) == 0, f"{block.place}: {self.capsys.readouterr().err}"
+        elif "protocol" in document:
+            from oppcache.consistency import load_protocol
+
+            assert load_protocol(path).name == name
         else:
             from oppcache.opp import load_program
 
@@ -332,3 +336,13 @@ def test_every_benchmark_is_documented() -> None:
 
     documented = {name for row in rows("benchmarks.md") for name in names(row[0])}
     assert set(benchmark_names()) <= documented
+
+
+def test_the_vocabulary_of_protocols_is_documented() -> None:
+    from oppcache.consistency import vocabulary as v
+
+    documented = [row for row in rows("protocols.md") if row[0].startswith("`")]
+    for words in (v.MESSAGES, (*v.PACKET_EVENTS, *v.OWN_EVENTS), v.GUARDS, v.ACTIONS):
+        for word in words:
+            meanings = [row[-1] for row in documented if row[0] == f"`{word.name}`"]
+            assert word.doc in meanings, f"protocols.md: {word.name}"
