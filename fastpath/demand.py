@@ -83,8 +83,11 @@ def metadata_bits(program: Program) -> dict[str, int]:
                 for action in entry.actions:
                     if action.target.startswith("metadata."):
                         name = action.target.partition(".")[2]
-                        wide = min(_value_bits(program, action.operand, stage, bits), program.word_bits)
+                        value = action.search.high if action.search else action.operand
+                        wide = min(_value_bits(program, value, stage, bits), program.word_bits)
                         bits[name] = max(bits[name], wide)
+                    if action.search is not None and action.search.found:
+                        bits[action.search.found] = max(bits[action.search.found], 1)
         if bits == before:
             return bits
 

@@ -34,6 +34,8 @@ O_CONST, O_WORD, O_REGISTER, O_WRITTEN, O_GLOBAL, O_TEMPORARY, O_NOW, O_DIRECTIO
 CELL_WORD, CELL_STATE, CELL_DIRECTION, CELL_CONDITIONS, CELL_NO_KEY = range(5)
 # Actions.
 A_SET, A_DEC_TTL, A_OUTPUT, A_DROP, A_CONTROLLER = range(5)
+A_VALUE = 5  # does nothing: holds an operand, or what is set, for an action behind it
+A_ALLOC = 6
 # Verdicts.
 VERDICT_NONE, VERDICT_FORWARD, VERDICT_DROP, VERDICT_CONTROLLER = range(4)
 # Where an entry goes on.
@@ -86,6 +88,17 @@ ACTION_DTYPE = _dtype(
     "companion",  # which slot further on must have a value as well; 0: none
     "first_mirror",
     "mirrors",
+)
+# An allocation. The four actions before it hold its range's low and high end, its start, and what it sets.
+ALLOC_DTYPE = _dtype(
+    "table",
+    "key",
+    "word",  # of the packed key, in which the value stands
+    "shift:u",
+    "mask:u",
+    "tries",
+    "found",  # metadata's word, -1: none
+    "drop",
 )
 # Words that follow one that is set: they get value >> right << left under the mask.
 MIRROR_DTYPE = _dtype("word", "need:u", "unless:u", "right:u", "left:u", "mask:u")
@@ -155,6 +168,7 @@ class ProgramArrays(NamedTuple):
     entries: np.ndarray
     actions: np.ndarray
     mirrors: np.ndarray
+    allocs: np.ndarray
     writes: np.ndarray
     registers: np.ndarray  # uint64: initial values, per table from first_register
     register_masks: np.ndarray  # uint64, alike
@@ -206,5 +220,8 @@ S_VALUES = S_RESULT_PRESENT + 32  # operand values of one entry: actions, then a
 S_VALUE_PRESENT = S_VALUES + 128
 S_SUBJECTS = S_VALUE_PRESENT + 128  # what a classifier's rules look at
 MAX_SUBJECTS = 256
-S_WORDS = S_SUBJECTS + MAX_SUBJECTS
+S_CHOICES = S_SUBJECTS + MAX_SUBJECTS  # number of allocations that this packet made
+S_CHOICE_LIST = S_CHOICES + 1  # (value, 1 or 0 for found) of each, up to MAX_CHOICES
+MAX_CHOICES = 64
+S_WORDS = S_CHOICE_LIST + 2 * MAX_CHOICES
 MAX_ACTIONS = 64

@@ -168,6 +168,20 @@ def touch(program, memory, table, base, now, create):
 
 
 @kernel
+def is_free(memory, base, now):
+    """Whether no context stands at ``base``, or one whose passed timer will delete it at the next use."""
+    if memory[base + C_STATE] & _EXISTS == _ZERO:
+        return True
+    now = max(now, memory[base + C_LAST])
+    hard, idle = memory[base + C_HARD], memory[base + C_IDLE]
+    if hard != _ZERO and now > hard:
+        return memory[base + C_ROLLBACK] >> _32 == _DELETE
+    if idle != _ZERO and now > memory[base + C_LAST] + idle:
+        return memory[base + C_ROLLBACK] & _STATE == _DELETE
+    return False
+
+
+@kernel
 def _expire(program, memory, table, base, rollback):
     if rollback == _DELETE:
         reset(program, memory, table, base)

@@ -120,11 +120,19 @@ def changed_by(action: Action) -> tuple[str, ...]:
     """Fields and metadata words that an action changes."""
     if action.kind == "dec_ttl":
         return ("ipv4.ttl", "ipv6.hop_limit")
-    return (
-        changed_with(action.target)
-        if action.target in FIELD_BY_NAME
-        else (action.target,) * bool(action.target)
-    )
+    names = changed_with(action.target) if action.target in FIELD_BY_NAME else (action.target,)
+    found = (f"metadata.{action.search.found}",) if action.search and action.search.found else ()
+    return tuple(name for name in names + found if name)
+
+
+def may_drop(action: Action) -> bool:
+    """Whether a packet may end at an action."""
+    return action.kind == DROP or (action.search is not None and action.search.drop)
+
+
+def searched(action: Action) -> Deps:
+    """What an allocation finds depends on which contexts exist; that stands with their labels."""
+    return frozenset((Variable(LABEL, action.search.table),)) if action.search is not None else NOTHING
 
 
 def canonical(name: str) -> str:
@@ -222,10 +230,10 @@ class Dataflow:
         flows: list[tuple[str, Deps]] = []
         for entry in listed:
             for action in entry.actions:
-                came = self.deps(operands_in(action), stage) | chosen[id(entry)]
+                came = self.deps(operands_in(action), stage) | chosen[id(entry)] | searched(action)
                 flows.extend((target, came) for target in changed_by(action))
             for skipped in self._skipped(entry, number):
-                self._reached_by[skipped] |= chosen[id(entry)]
+                self._reached_by[skipped] |= chosen[id(entry)].union(*map(searched, entry.actions))
         for target, came in flows:
             name = canonical(target)
             self._carried[name] = self._carried.get(name, NOTHING) | came
@@ -233,7 +241,7 @@ class Dataflow:
     def _skipped(self, entry: Entry, number: int) -> Iterator[int]:
         """Stages that a packet does not come to because this entry was chosen."""
         after = range(number + 1, len(self.pipeline))
-        if any(action.kind == DROP for action in entry.actions):
+        if any(may_drop(action) for action in entry.actions):
             yield from after
         elif entry.goto is not None:
             for later in after:
@@ -270,6 +278,10 @@ class Dataflow:
             elif term.kind == "condition":
                 self._read(condition_operands(term, stage), "condition", stage, entry)
         self._read(operands_in(entry.actions), "action", stage, entry)
+        for action in entry.actions:
+            if action.search is not None:
+                label = Variable(LABEL, action.search.table)
+                self.reads.append(ReadSite(label, "action", stage, entry, action.search.key))
         for write in entry.writes:
             place = place_of(write, stage)
             if isinstance(place, Key):

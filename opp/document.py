@@ -17,7 +17,9 @@ Grammar, every key optional unless marked *::
            writes: [WRITE], or the keys of one WRITE to the stage's own context
     WRITE: table, key: lookup | update | KEY, next_state, idle: TIMER, hard: TIMER, updates: [UPDATE]
     TIMER: DURATION, {after*: DURATION, to: STATE}, or off
-    ACTION: drop | to_controller | dec_ttl | {output: OPERAND} | {set: {TARGET: OPERAND}}
+    ACTION: drop | to_controller | dec_ttl | {output: OPERAND} | {set: {TARGET: VALUE}} | {alloc: ALLOC}
+            VALUE = OPERAND; for 128-bit fields an address, a 128-bit field or [HIGH, LOW]
+    ALLOC: set*: TARGET, table*, key*: KEY, range*: [LOW, HIGH], start, tries, found: metadata.NAME, else: drop
     UPDATE: {set*: TARGET, op*: OP, args*: [A] or [A, B], k}
 
 Entries without priorities are tried in the order in which they stand.

@@ -26,7 +26,7 @@ from .validate import EntryChecker
 from .yaml_source import MarkedDict
 
 MAX_ENTRIES = 65_535  # of one stage: the number of an entry is 16 bits of its site
-_BLOCKS = "entries actions mirrors operands writes operations keys parts pairs rows cells".split()
+_BLOCKS = "entries actions mirrors allocs operands writes operations keys parts pairs rows cells".split()
 
 
 @dataclass
@@ -223,6 +223,10 @@ class Editor:
             action = dict(zip(A.ACTION_DTYPE.names or (), row, strict=True))
             action["operand"] = operands[action["operand"]]
             first = action["first_mirror"]
+            if action["kind"] == A.A_ALLOC:
+                alloc = dict(zip(A.ALLOC_DTYPE.names or (), rows["allocs"][action["target"]], strict=True))
+                alloc["key"] = keys[alloc["key"]]
+                action["target"] = put("allocs", [tuple(alloc.values())])
             action["first_mirror"] = put("mirrors", rows["mirrors"][first : first + action["mirrors"]])
             actions.append(tuple(action.values()))
         entry = dict(zip(A.ENTRY_DTYPE.names or (), rows["entries"][0], strict=True))
@@ -237,6 +241,9 @@ class Editor:
         for action in arrays["actions"][first : first + count]:
             back("operands", int(action["operand"]), 1)
             back("mirrors", int(action["first_mirror"]), int(action["mirrors"]))
+            if action["kind"] == A.A_ALLOC:
+                self._drop_key(int(arrays["allocs"]["key"][action["target"]]))
+                back("allocs", int(action["target"]), 1)
         back("actions", first, count)
         first, count = int(entry["first_write"]), int(entry["writes"])
         for write in arrays["writes"][first : first + count]:
@@ -246,12 +253,15 @@ class Editor:
                 back("operands", int(operation["b"]), 1)
             back("operations", update, updates)
             if write["key"] >= 0:
-                key = arrays["keys"][int(write["key"])]
-                back("parts", int(key["first_part"]), int(key["parts"]))
-                back("pairs", int(key["first_pair"]), int(key["pairs"]))
-                back("keys", int(write["key"]), 1)
+                self._drop_key(int(write["key"]))
         back("writes", first, count)
         back("entries", number, 1)
+
+    def _drop_key(self, number: int) -> None:
+        key = self._blocks.arrays["keys"][number]
+        self._blocks.take_back("parts", int(key["first_part"]), int(key["parts"]))
+        self._blocks.take_back("pairs", int(key["first_pair"]), int(key["pairs"]))
+        self._blocks.take_back("keys", number, 1)
 
     def _move_up(self, state: _Stage, deleted: int) -> None:
         """Count the entries behind a deleted one anew: their numbers are part of what `random` gives."""

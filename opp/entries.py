@@ -10,9 +10,11 @@ from .fields import FIELD_BY_NAME, Header, field_names
 from .program import (
     DELETE,
     MAX_TIMEOUT_NS,
+    MAX_TRIES,
     NONE,
     OPERATIONS,
     Action,
+    Allocation,
     Entry,
     Key,
     Operand,
@@ -29,8 +31,9 @@ from .yaml_source import MarkedList, mark_of
 
 _WRITE = ("next_state", "idle", "hard", "updates")
 _ENTRY = ("name", "priority", "match", "actions", "goto", "writes", *_WRITE)
-_ACTIONS = ("set", "dec_ttl", "output", "drop", "to_controller")
-_LATER_ACTIONS = ("generate", "alloc")
+_ACTIONS = ("set", "dec_ttl", "output", "drop", "to_controller", "alloc")
+_ALLOC = ("set", "table", "key", "range", "start", "tries", "found", "else")
+_LATER_ACTIONS = ("generate",)
 
 
 def parse_key(read: Reader, node: Any, mark: Mark) -> Key:
@@ -109,7 +112,8 @@ def parse_entry(
         priority=read.number(node, "priority", 0),
         match=terms,
         actions=tuple(
-            _action(read, a, mark_of(node["actions"], i)) for i, a in enumerate(read.items(node, "actions"))
+            _action(read, a, mark_of(node["actions"], i), tables)
+            for i, a in enumerate(read.items(node, "actions"))
         ),
         writes=tuple(writes),
         goto=read.text(node, "goto") or None,
@@ -161,7 +165,7 @@ def _term(read: Reader, subject: str, value: Any, mark: Mark, key_mark: Mark, ta
     return Term(kind, name, tuple(patterns))
 
 
-def _action(read: Reader, node: Any, mark: Mark) -> Action:
+def _action(read: Reader, node: Any, mark: Mark, tables: dict[str, Table]) -> Action:
     if isinstance(node, str) and node in ("drop", "to_controller", "dec_ttl"):
         return Action(node, mark=mark)
     if isinstance(node, Mapping) and len(node) == 1:
@@ -171,13 +175,16 @@ def _action(read: Reader, node: Any, mark: Mark) -> Action:
         if kind == "set" and isinstance(value, Mapping) and len(value) == 1:
             ((target, operand),) = value.items()
             return _set(read, str(target), operand, mark_of(value, target), mark)
+        if kind == "alloc":
+            return _alloc(read, value, mark_of(node, kind), tables)
         if kind in _LATER_ACTIONS:
             read.problems.add(f"action {kind!r} is not available in this version", mark)
             return Action("drop", mark=mark)
     got = next(iter(node)) if isinstance(node, Mapping) and node else node
     hint = near_miss(str(got), _ACTIONS)
     read.problems.add(
-        f"got action {got!r}, expected drop, to_controller, dec_ttl, {{output: PORT}} or {{set: {{TARGET: VALUE}}}}",
+        f"got action {got!r}, expected drop, to_controller, dec_ttl, {{output: PORT}}, {{set: {{TARGET: VALUE}}}}"
+        " or {alloc: {…}}",
         mark,
         hint if got not in _ACTIONS else "",
     )
@@ -198,6 +205,41 @@ def _set(read: Reader, target: str, value: Any, place: Mark, mark: Mark) -> Acti
         return Action("set", target, high, low, mark=mark)
     address = parse_address(value)
     return Action("set", target, address or read.operand(value, place), mark=mark)
+
+
+def _alloc(read: Reader, node: Any, mark: Mark, tables: dict[str, Table]) -> Action:
+    node = read.as_mapping(node, mark, "alloc")
+    read.known_keys(node, _ALLOC, "alloc")
+    missing = [key for key in ("set", "table", "key", "range") if key not in node]
+    for name in missing:
+        read.problems.add(f"alloc: {name!r} is missing", mark)
+    if missing:
+        return Action("drop", mark=mark)
+    table = read.text(node, "table")
+    if table not in tables:
+        read.problems.add(f"unknown table {table!r}", mark_of(node, "table"), near_miss(table, tables))
+    bounds = read.as_list(node["range"], mark_of(node, "range"), "range")
+    if len(bounds) != 2:
+        read.problems.add(f"range: got {list(bounds)!r}, expected [LOW, HIGH]", mark_of(node, "range"))
+        bounds = MarkedList([0, 0])
+    low, high = (read.operand(bound, mark_of(bounds, i)) for i, bound in enumerate(bounds))
+    start = read.operand(node["start"], mark_of(node, "start")) if "start" in node else None
+    tries = read.number(node, "tries", MAX_TRIES)
+    if not 1 <= tries <= MAX_TRIES:
+        read.problems.add(f"tries: got {tries}, expected 1 to {MAX_TRIES}", mark_of(node, "tries"))
+    found = read.text(node, "found")
+    if found and not found.startswith("metadata."):
+        read.problems.add(f"found: got {found!r}, expected a metadata word", mark_of(node, "found"))
+    if node.get("else", "drop") != "drop":
+        read.problems.add(f"else: got {node['else']!r}, expected drop", mark_of(node, "else"))
+    if not found and "else" not in node:
+        read.problems.add(
+            "alloc: nothing tells that there was no free value, expected found: metadata.NAME or else: drop",
+            mark,
+        )
+    key = parse_key(read, node["key"], mark_of(node, "key"))
+    search = Allocation(table, key, low, high, start, tries, found.partition(".")[2], "else" in node)
+    return Action("alloc", read.text(node, "set"), search=search, mark=mark)
 
 
 def _write(read: Reader, node: Any, mark: Mark, own: Table | None, tables: dict[str, Table]) -> Write:

@@ -97,6 +97,7 @@ class Lowering(ActionLowering):
             "entries": A.ENTRY_DTYPE,
             "actions": A.ACTION_DTYPE,
             "mirrors": A.MIRROR_DTYPE,
+            "allocs": A.ALLOC_DTYPE,
             "writes": A.WRITE_DTYPE,
         }
         made = {name: np.array(self.rows[name], dtype) for name, dtype in dtypes.items()}

@@ -6,7 +6,7 @@ from . import arrays as A
 from .fields import FIELD_BY_NAME, Header
 from .lower_operands import OperandLowering
 from .mirrors import HIGH, LOW, WHOLE, set_rows
-from .program import Action, Stage
+from .program import Action, Allocation, Operand, Stage
 
 _ALL = 2**64 - 1
 
@@ -19,10 +19,12 @@ class ActionLowering(OperandLowering):
         if kind == "set" and target in FIELD_BY_NAME:
             self.set_field(action, stage)
             return
+        if kind == "alloc" and action.search is not None:
+            self.alloc(action, action.search, stage)
+            return
         number = self.operand(action.operand, stage)
         if kind == "set":
-            word = self.layout.metadata_word + self.program.metadata.index(target.partition(".")[2])
-            self.add("actions", A.A_SET, word, 0, -1, number, (1 << self.program.word_bits) - 1, 0, 0, 0)
+            self.set_metadata(A.A_SET, target, number)
         elif kind == "dec_ttl":
             v4, v6 = self.layout.word_of["ipv4.ttl"], self.layout.word_of["ipv6.hop_limit"]
             self.add("actions", A.A_DEC_TTL, v4, v6, -1, number, 0, 0, 0, 0)
@@ -30,7 +32,42 @@ class ActionLowering(OperandLowering):
             code = {"output": A.A_OUTPUT, "drop": A.A_DROP, "to_controller": A.A_CONTROLLER}[kind]
             self.add("actions", code, 0, 0, -1, number, 0xFFFF_FFFF, 0, 0, 0)
 
-    def set_field(self, action: Action, stage: Stage) -> None:
+    def metadata_word(self, name: str) -> int:
+        """The word of a metadata word, by its name."""
+        return self.layout.metadata_word + self.program.metadata.index(name)
+
+    def set_metadata(self, kind: int, target: str, operand: int) -> None:
+        word = self.metadata_word(target.partition(".")[2])
+        self.add("actions", kind, word, 0, -1, operand, (1 << self.program.word_bits) - 1, 0, 0, 0)
+
+    def alloc(self, action: Action, search: Allocation, stage: Stage) -> None:
+        """Rows that hold the search's operands and what it sets, then the search itself."""
+        for operand in (search.low, search.high, search.start or search.low):
+            self.add("actions", A.A_VALUE, 0, 0, -1, self.operand(operand, stage), 0, 0, 0, 0)
+        nothing = self.operand(Operand("const"), stage)
+        if action.target in FIELD_BY_NAME:
+            self.set_field(action, stage, A.A_VALUE)
+        else:
+            self.set_metadata(A.A_VALUE, action.target, nothing)
+        key, _, fields, _ = self.packed(search.key, stage)
+        place = next(f for f in fields if f.name == action.target)
+        found = self.metadata_word(search.found) if search.found else -1
+        table, mask = self.table_number[search.table], (1 << place.bits) - 1
+        row = (table, key, place.word, place.shift, mask, search.tries, found, int(search.drop))
+        self.add(
+            "actions",
+            A.A_ALLOC,
+            self.add("allocs", *row),
+            0,
+            -1,
+            self.operand(Operand("const"), stage),
+            0,
+            0,
+            0,
+            0,
+        )
+
+    def set_field(self, action: Action, stage: Stage, kind: int = A.A_SET) -> None:
         """One action row a word that changes, with the words that follow it."""
         rows = set_rows(action.target)
         if action.operand.kind == "address":
@@ -50,7 +87,7 @@ class ActionLowering(OperandLowering):
             operand = self.half(action, row.half, stage)
             mirrors = len(self.rows["mirrors"]) - first
             guard = int(row.only_if_set)
-            self.add("actions", A.A_SET, word, guard, header, operand, row.mask, companion, first, mirrors)
+            self.add("actions", kind, word, guard, header, operand, row.mask, companion, first, mirrors)
 
     def half(self, action: Action, half: str, stage: Stage) -> int:
         """The operand for one word of a value."""

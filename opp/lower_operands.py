@@ -39,7 +39,7 @@ class KeyField:
 
 
 def no_rows() -> dict[str, list[tuple[Any, ...]]]:
-    names = "stages keys parts pairs operands operations conditions rows cells entries actions mirrors writes"
+    names = "stages keys parts pairs operands operations conditions rows cells entries actions mirrors allocs writes"
     return {name: [] for name in names.split()}
 
 
@@ -65,7 +65,19 @@ class OperandLowering:
         return len(self.rows[kind]) - 1
 
     def key(self, key: Key, stage: Stage, table: str) -> int:
-        """Lay a key out in packed words: 128-bit parts take two words, the others share words."""
+        """Add a key by which the program names a table's contexts; returns its number."""
+        number, word, fields, family = self.packed(key, stage)
+        self.key_words.setdefault(table, word)
+        self.table_keys.setdefault(table, key)
+        self.key_fields.setdefault(table, (fields, family))
+        return number
+
+    def packed(self, key: Key, stage: Stage) -> tuple[int, int, tuple[KeyField, ...], tuple[int, int] | None]:
+        """Lay a key out in packed words: 128-bit parts take two words, the others share words.
+
+        Returns:
+            the key's number, its words, where its parts stand in them, and where the family of its addresses does.
+        """
         parts, fields, headers, temporaries = [], [], 0, 0
         word, free_word, free_bits = 0, -1, 0
         family: tuple[int, int] | None = None
@@ -96,13 +108,11 @@ class OperandLowering:
             else:
                 fields.append((number, KeyField(str(key.parts[number]), free_word, shift, bits, False)))
         assert word <= A.MAX_KEY_WORDS, f"{word} words in a key that validation lets through"
-        self.key_words.setdefault(table, word)
-        self.table_keys.setdefault(table, key)
-        self.key_fields.setdefault(table, (tuple(f for _, f in sorted(fields, key=lambda f: f[0])), family))
         first_pair, pairs = len(self.rows["pairs"]), self.pairs(key)
         first_part = len(self.rows["parts"])
         self.rows["parts"].extend(parts)
-        return self.add("keys", first_part, len(parts), word, first_pair, pairs, headers, temporaries)
+        number = self.add("keys", first_part, len(parts), word, first_pair, pairs, headers, temporaries)
+        return number, word, tuple(f for _, f in sorted(fields, key=lambda f: f[0])), family
 
     def part(self, part: Operand, stage: Stage, key: Key) -> tuple[int, int, int, int, int, bool, int, int]:
         """(kind, index, swapped index, constant, bits, joint address?, header bits, temporary bits)."""

@@ -82,4 +82,9 @@ def _front(flow: Dataflow, stage: Stage) -> set[str]:
 def _entry(flow: Dataflow, entry: Entry, stage: Stage) -> set[str]:
     """What one entry touches besides: contexts that it writes, globals that it reads or updates."""
     leaves = (leaf for operand in operands_in(entry) for leaf in flow.leaves(operand, stage))
-    return {write.table for write in entry.writes} | {str(leaf) for leaf in leaves if leaf.kind == "global"}
+    searched = {action.search.table for action in entry.actions if action.search is not None}
+    return (
+        searched
+        | {write.table for write in entry.writes}
+        | {str(leaf) for leaf in leaves if leaf.kind == "global"}
+    )

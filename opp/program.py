@@ -25,6 +25,7 @@ MAX_STAGES = 64
 MAX_TABLES = 32
 MAX_UPDATES = 32  # of one entry, over all its writes
 MAX_WRITES = 8  # of one entry
+MAX_TRIES = 65_536  # of one allocation
 MAX_STATE = 2**32 - 2
 MAX_PRIORITY = 2**62
 MAX_TIMEOUT_NS = 2**62  # so that no deadline wraps
@@ -196,12 +197,36 @@ class Term:
 
 
 @dataclass(frozen=True)
+class Allocation:
+    """The search of ``alloc``: the first value, from ``start`` on, with which a key is in no context of a table.
+
+    Attributes:
+        table: in which the key must be free.
+        key: as it would be read with the value in the action's target, which is one of its parts.
+        low, high: the range of values, inclusive.
+        start: where the search starts, None for ``low``; it wraps around at the end of the range.
+        tries: values that are looked at, at most.
+        found: metadata word that gets 1 or 0, empty for none.
+        drop: whether the packet is dropped where there is no free value.
+    """
+
+    table: str
+    key: Key
+    low: Operand
+    high: Operand
+    start: Operand | None = None
+    tries: int = MAX_TRIES
+    found: str = ""
+    drop: bool = False
+
+
+@dataclass(frozen=True)
 class Action:
     """What an entry does to the packet.
 
     Attributes:
-        kind: ``set``, ``dec_ttl``, ``output``, ``drop`` or ``to_controller``.
-        target: for ``set``: a field name or ``metadata.NAME``.
+        kind: ``set``, ``dec_ttl``, ``output``, ``drop``, ``to_controller`` or ``alloc``.
+        target: for ``set`` and ``alloc``: a field name or ``metadata.NAME``.
         operand: the value that is set, or the port.
         low: for ``set`` of a 128-bit field from two values: its low 64 bits, ``operand`` being the high ones.
     """
@@ -210,6 +235,7 @@ class Action:
     target: str = ""
     operand: Operand = Operand("const")
     low: Operand | None = None
+    search: Allocation | None = None
     mark: Mark = field(default=NOWHERE, compare=False, repr=False)
 
 

@@ -13,6 +13,7 @@ An absent value is None throughout. The program is taken as valid; :mod:`.valida
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .fields import FIELD_BY_NAME
@@ -20,6 +21,7 @@ from .program import (
     DELETE,
     NOW_UNITS_NS,
     Action,
+    Allocation,
     Entry,
     Key,
     Operand,
@@ -31,7 +33,8 @@ from .program import (
     Update,
     Write,
 )
-from .reference_headers import set_field
+from .reference_alloc import check_choice, first_free
+from .reference_headers import can_set, set_field
 from .reference_values import (
     ContextState,
     KeyTuple,
@@ -50,6 +53,7 @@ from .reference_values import (
 
 __all__ = ["ContextState", "Packet", "Reference", "Result", "Verdict"]
 
+Bounds = tuple[int | None, ...]  # of an allocation: low, high, start
 Pair = tuple[int | None, int | None]  # values of an operation's operands
 
 
@@ -94,10 +98,21 @@ class Reference:
         self.seed = seed
         self.pipeline = program.pipeline()
         self.contexts: dict[str, dict[KeyTuple, ContextState]] = {t.name: {} for t in program.tables}
+        self._choices: list[int | None] | None = None
         self.globals = {f"{g.name}.{v.name}": v.initial for g in program.globals for v in g.variables}
 
-    def process(self, packet: Packet) -> Result:
-        """Take one packet through the whole pipeline; changes its fields and metadata."""
+    def process(self, packet: Packet, choices: Sequence[int | None] | None = None) -> Result:
+        """Take one packet through the whole pipeline; changes its fields and metadata.
+
+        Args:
+            packet: what enters.
+            choices: what some machine's allocations gave this packet, in order, None where one found nothing: they
+                are checked and taken over. Without them the reference makes the machine's deterministic choices.
+
+        Raises:
+            ChoiceError: an allocation cannot have given that.
+        """
+        self._choices = None if choices is None else list(choices)
         packet.metadata += [0] * (len(self.program.metadata) - len(packet.metadata))
         result = Result()
         index = 0
@@ -234,8 +249,12 @@ class Reference:
         update_values = [
             [(self._number(u.a, visit), self._number(u.b, visit)) for u in w.updates] for w in entry.writes
         ]
-        for action, value in zip(entry.actions, action_values, strict=True):
-            self._act(action, value, visit, result)
+        bounds = [self._bounds(action.search, visit) for action in entry.actions]
+        for action, value, allowed in zip(entry.actions, action_values, bounds, strict=True):
+            if action.search is not None:
+                self._allocate(action, action.search, allowed, visit, result)
+            else:
+                self._act(action, value, visit, result)
         for write, values in zip(entry.writes, update_values, strict=True):
             self._write(write, values, visit)
 
@@ -247,6 +266,13 @@ class Reference:
         low = self._number(action.low, visit)
         assert isinstance(value, int), "validation lets addresses into a pair"
         return None if low is None else value % 2**64 << 64 | low % 2**64
+
+    def _bounds(self, search: Allocation | None, visit: Visit) -> Bounds:
+        """What an allocation's range and start are before the entry."""
+        if search is None:
+            return ()
+        start = search.low if search.start is None else search.start
+        return tuple(self._number(operand, visit) for operand in (search.low, search.high, start))
 
     def _act(self, action: Action, value: Value | None, visit: Visit, result: Result) -> None:
         if action.kind == "drop":
@@ -260,6 +286,42 @@ class Reference:
             result.port = value % 2**32
         elif value is not None and action.kind == "set":
             self._set(action.target, value, visit.packet)
+
+    def _allocate(
+        self, action: Action, search: Allocation, values: Bounds, visit: Visit, result: Result
+    ) -> None:
+        packet, target = visit.packet, action.target
+        chosen = self._chosen(target, search, values, visit)
+        if chosen is not None:
+            self._set(target, chosen, packet)
+        elif search.drop:
+            result.verdict = Verdict.DROP
+        if search.found:
+            self._set(f"metadata.{search.found}", int(chosen is not None), packet)
+        result.choices.append(chosen)
+
+    def _chosen(self, target: str, search: Allocation, values: Bounds, visit: Visit) -> int | None:
+        """The value that an allocation gives, None for none."""
+        recorded = self._choices.pop(0) if self._choices else None
+        place = [str(part) for part in search.key.parts].index(target)
+        key, _ = self._extract(search.key, visit)
+        in_metadata = target.startswith("metadata.")
+        if key is None or None in values or not (in_metadata or can_set(visit.packet, target)):
+            return None
+        bits = self.program.word_bits if in_metadata else FIELD_BY_NAME[target].bits
+        low, high, start = (value % (1 << bits) for value in values if value is not None)
+
+        def free(value: int) -> bool:
+            wanted = (*key[:place], value, *key[place + 1 :])
+            context = self.contexts[search.table].get(wanted)
+            if context is None:
+                return True
+            passed, rollback = context.passed_timer(max(visit.packet.now, context.last_used_ns))
+            return passed and rollback is None
+
+        if self._choices is not None:
+            return check_choice(recorded, low, high, search.tries, free)
+        return first_free(low, high, start, search.tries, free)
 
     def _set(self, target: str, value: Value, packet: Packet) -> None:
         if target.startswith("metadata."):

@@ -14,15 +14,20 @@ _PORTS = ("l4", "tcp", "udp", "udplite", "sctp")
 _OTHER_END = {"src": "dst", "dst": "src", "sport": "dport", "dport": "sport"}
 
 
+def can_set(packet: Packet, target: str) -> bool:
+    """Whether a field is there to be set."""
+    if target not in packet.fields:
+        return False
+    if target.startswith("l4.") and "L4_PORTS" not in packet.headers:
+        return False
+    return target != "tcp.mss" or packet.fields[target] != 0
+
+
 def set_field(packet: Packet, target: str, value: Value) -> None:
     """Set a field and what follows it; nothing happens where the field is absent or cannot take the value."""
     fields, headers = packet.fields, packet.headers
     layer, _, last = target.rpartition(".")
-    if target not in fields:
-        return
-    if layer == "l4" and "L4_PORTS" not in headers:
-        return
-    if target == "tcp.mss" and fields[target] == 0:
+    if not can_set(packet, target):
         return
     if target in ("ip.src", "ip.dst"):
         family = _family(packet)

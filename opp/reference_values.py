@@ -209,9 +209,11 @@ class Result:
         port: output port, 0 unless an entry set it.
         lookups: (table, key) of every lookup with a key, in order.
         stages: names of the stages that the packet reached, those that it was passed over included.
+        choices: what each allocation found, in order; None for nothing.
     """
 
     verdict: int = Verdict.NONE
     port: int = 0
     lookups: list[tuple[str, KeyTuple]] = field(default_factory=list)
     stages: list[str] = field(default_factory=list)
+    choices: list[int | None] = field(default_factory=list)

@@ -38,9 +38,9 @@ class KeyUse:
     """One way in which a program names contexts of a table.
 
     Attributes:
-        stage, role: where, and as ``lookup``, ``update`` or ``write``.
+        stage, role: where, and as ``lookup``, ``update``, ``write`` or ``alloc``.
         bits: width of the key; ``bits_ipv4``: of an IPv4 packet's key, where joint addresses take 32 bits.
-        entry: name of the entry whose write it is, if it is not the stage's own key.
+        entry: name of the entry whose write or alloc it is, if it is not the stage's own key.
     """
 
     stage: str
@@ -79,6 +79,9 @@ def keys_of(program: Program, table: str) -> list[KeyUse]:
             for write in entry.writes:
                 if write.table == table and isinstance(write.key, Key):
                     add(stage, "write", write.key, entry.name)
+            for action in entry.actions:
+                if action.search is not None and action.search.table == table:
+                    add(stage, "alloc", action.search.key, entry.name)
     return list(found.values())
 
 

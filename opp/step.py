@@ -12,6 +12,7 @@ import numpy as np
 from oppcache._jit import kernel
 
 from . import arrays as A
+from .allocation import allocate
 from .alu import compute, holds
 from .arrays import (
     C_HEADER_WORDS,
@@ -23,6 +24,8 @@ from .arrays import (
 from .classifier import classify
 from .contexts import find, hash_key, insert, location, reset, splitmix64, touch, witness
 from .fields import W_HEADERS, W_ID, W_NOW
+from .keys import extract_key
+from .rewriting import set_word
 
 NO_KEY = -1
 STATELESS = -2
@@ -41,56 +44,8 @@ def begin(scratch, vector, seed):
     scratch[A.S_VERDICT] = _ZERO
     scratch[A.S_PORT] = _ZERO
     scratch[A.S_GONE] = _ZERO
+    scratch[A.S_CHOICES] = _ZERO
     scratch[A.S_SEED] = seed
-
-
-@kernel
-def extract_key(program, key, vector, scratch, at):
-    """Write a key's packed words to ``scratch[at:]``.
-
-    Returns:
-        0 or 1, the direction; -1 where a part is absent.
-    """
-    headers = program.keys["headers"][key]
-    if vector[W_HEADERS] & headers != headers:
-        return np.int64(-1)
-    temporaries = program.keys["temporaries"][key]
-    if temporaries != _ZERO and scratch[A.S_PRESENT] & temporaries != temporaries:
-        return np.int64(-1)
-    direction = _direction(program, key, vector)
-    for i in range(program.keys["words"][key]):
-        scratch[at + i] = _ZERO
-    first = program.keys["first_part"][key]
-    for p in range(first, first + program.keys["parts"][key]):
-        kind = program.parts["kind"][p]
-        index = program.parts["swapped"][p] if direction == 1 else program.parts["index"][p]
-        if kind == A.O_WORD:
-            value = vector[index]
-        elif kind == A.O_TEMPORARY:
-            value = scratch[A.S_TEMPORARIES + index]
-        else:
-            value = program.parts["value"][p]
-        scratch[at + program.parts["word"][p]] |= (value & program.parts["mask"][p]) << program.parts[
-            "shift"
-        ][p]
-    return direction
-
-
-@kernel
-def _direction(program, key, vector):
-    """1 if the sources, pair by pair, are larger than the destinations, else 0."""
-    first = program.keys["first_pair"][key]
-    for p in range(first, first + program.keys["pairs"][key]):
-        source = program.pairs["source"][p]
-        destination = program.pairs["destination"][p]
-        for i in range(program.pairs["words"][p]):
-            a = vector[source + i]
-            b = vector[destination + i]
-            if a > b:
-                return np.int64(1)
-            if a < b:
-                return np.int64(0)
-    return np.int64(0)
 
 
 @kernel
@@ -299,7 +254,7 @@ def run_entry(program, store, variables, entry, table, record, base, vector, scr
     _read_operands(program, store, variables, entry, table, base, vector, scratch)
     first = program.entries["first_action"][entry]
     for i in range(program.entries["actions"][entry]):
-        _act(program, first + i, i, vector, scratch)
+        _act(program, store, first + i, i, vector, scratch)
     at = program.entries["actions"][entry]
     first = program.entries["first_write"][entry]
     for w in range(first, first + program.entries["writes"][entry]):
@@ -336,14 +291,14 @@ def _keep(program, store, variables, operand, slot, table, base, vector, scratch
 
 
 @kernel
-def _act(program, action, slot, vector, scratch):
+def _act(program, store, action, slot, vector, scratch):
     kind = program.actions["kind"][action]
     value = scratch[A.S_VALUES + slot]
     there = scratch[A.S_VALUE_PRESENT + slot] == _ONE
     if kind == A.A_SET:
         companion = slot + program.actions["companion"][action]
         if there and scratch[A.S_VALUE_PRESENT + companion] == _ONE:
-            _set(program, action, value, vector)
+            set_word(program, action, value, vector)
     elif kind == A.A_DEC_TTL:
         for word in (program.actions["target"][action], program.actions["other"][action]):
             # The word of the header that is not there is 0.
@@ -355,29 +310,10 @@ def _act(program, action, slot, vector, scratch):
             scratch[A.S_PORT] = value & program.actions["mask"][action]
     elif kind == A.A_DROP:
         scratch[A.S_VERDICT] = _DROP
-    else:
+    elif kind == A.A_ALLOC:
+        allocate(program, store, action, slot, vector, scratch)
+    elif kind == A.A_CONTROLLER:
         scratch[A.S_VERDICT] = np.uint64(A.VERDICT_CONTROLLER)
-
-
-@kernel
-def _set(program, action, value, vector):
-    """Set a word and all that stand for the same bits of the packet, if its header is there."""
-    header = program.actions["header"][action]
-    if header >= 0 and (vector[W_HEADERS] >> np.uint64(header)) & _ONE == _ZERO:
-        return
-    word, mask = program.actions["target"][action], program.actions["mask"][action]
-    if program.actions["other"][action] == 1 and vector[word] == _ZERO:
-        return
-    value = value & mask
-    vector[word] = (vector[word] & ~mask) | value
-    first = program.actions["first_mirror"][action]
-    for m in range(first, first + program.actions["mirrors"][action]):
-        need = program.mirrors["need"][m]
-        if vector[W_HEADERS] & need != need or vector[W_HEADERS] & program.mirrors["unless"][m] != _ZERO:
-            continue
-        word, mask = program.mirrors["word"][m], program.mirrors["mask"][m]
-        follows = (value >> program.mirrors["right"][m]) << program.mirrors["left"][m]
-        vector[word] = (vector[word] & ~mask) | (follows & mask)
 
 
 @kernel

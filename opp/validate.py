@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from .errors import Mark, Problems, near_miss
 from .fields import FIELD_BY_NAME
+from .mirrors import changed_with
 from .overlaps import Overlaps
 from .overlaps import term_ternaries as term_ternaries
 from .program import (
@@ -23,6 +24,7 @@ from .program import (
     MAX_WRITES,
     RUNNING_OPS,
     Action,
+    Allocation,
     Entry,
     Key,
     Operand,
@@ -68,6 +70,13 @@ class _Check:
         self.pipeline = [s.name for s in program.pipeline()]
         self.overlaps: dict[str, Overlaps] = {}
         self.shapes: dict[str, tuple[list[tuple[int, bool]], str]] = {}
+        self.allocations: list[tuple[Allocation, Stage]] = []
+        self.keyed = {s.table for s in program.stages if s.lookup is not None} | {
+            write.table
+            for stage in program.stages
+            for entry in (*stage.entries, *((stage.default,) if stage.default else ()))
+            for write in entry.writes
+        }
 
     def run(self) -> None:
         program = self.program
@@ -92,6 +101,14 @@ class _Check:
                         stage.mark,
                     )
                 commits[stage.table] = stage.name
+        self.searched_shapes()
+
+    def searched_shapes(self) -> None:
+        """Keys of allocations look like those of their tables, wherever in the program these stand."""
+        for search, stage in self.allocations:
+            if search.table in self.shapes:
+                self.shape_of_table(search.table, search.key, stage, "the key of an alloc")
+        self.allocations.clear()
 
     def limit(self, got: int, most: int, what: str, mark: Mark) -> None:
         if got > most:
@@ -246,6 +263,43 @@ class _Check:
             self.settable(action.target, action.operand, action.mark)
         if wide and action.low is None:
             self.wide(action)
+        if action.search is not None:
+            self.search(action, action.search, stage)
+
+    def search(self, action: Action, search: Allocation, stage: Stage) -> None:
+        """An allocation: what it sets stands once in its key, under the same name, and its bounds fit there."""
+        target, key = action.target, search.key
+        self.settable(target, Operand("field"), action.mark)
+        if target in FIELD_BY_NAME and FIELD_BY_NAME[target].bits > 64:
+            self.problems.add(f"alloc: {target} has 128 bits, expected at most 64", action.mark)
+        for operand in (search.low, search.high, search.start):
+            if operand is not None:
+                self.operand(operand, stage, action.mark)
+                self.fits(operand, target, action.mark)
+        if search.low.kind == search.high.kind == "const" and search.low.value > search.high.value:
+            self.problems.add(
+                f"alloc: got the range {search.low} to {search.high}, expected the low end first", action.mark
+            )
+        if search.found:
+            self.operand(Operand("metadata", search.found), stage, action.mark)
+        self.key(key, stage, "key of an alloc", temporaries=True)
+        names = [str(part) for part in key.parts]
+        if names.count(target) != 1:
+            self.problems.add(f"alloc: its key must name {target} once: that is what is tried", action.mark)
+        if target in FIELD_BY_NAME and FIELD_BY_NAME[target].writable:
+            for name in sorted(set(changed_with(target)) & set(names) - {target}):
+                self.problems.add(f"alloc: its key names {name}, which changes with {target}", action.mark)
+        if key.symmetric:
+            self.problems.add("alloc: its key cannot be symmetric", key.mark)
+        if search.table in self.tables and search.table not in self.keyed:
+            self.problems.add(f"alloc: no stage or write has a key for table {search.table!r}", action.mark)
+        self.allocations.append((search, stage))
+
+    def fits(self, operand: Operand, target: str, mark: Mark) -> None:
+        field = FIELD_BY_NAME.get(target)
+        bits = self.program.word_bits if field is None else field.bits
+        if operand.kind == "const" and operand.value >= 1 << bits:
+            self.problems.add(f"constant {operand.value} is too wide for {target}, {bits} bits", mark)
 
     def wide(self, action: Action) -> None:
         """A 128-bit field takes an address of its family or another 128-bit field; pairs are checked by operand."""
@@ -377,6 +431,7 @@ class EntryChecker:
         """Add what is wrong with an entry for a stage, in which it may replace the one named ``instead``."""
         self._check.problems = problems
         self._check.entry(entry, stage)
+        self._check.searched_shapes()
         for other in self.overlaps[stage.name].among(entry):
             if other.name != instead:
                 problems.add(overlap_message(entry, other), entry.mark)

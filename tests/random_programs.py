@@ -411,7 +411,9 @@ class ProgramMaker:
 
     def action(self, state: dict[str, Any]) -> Any:
         d = self.d
-        kind = d.pick(("output", "set", "set", "set", "dec_ttl", "to_controller", "drop"))
+        kind = d.pick(("output", "set", "set", "set", "alloc", "dec_ttl", "to_controller", "drop"))
+        if kind == "alloc":
+            return self.alloc(state) or "dec_ttl"
         if kind == "output":
             return {"output": self.operand(state, below=2**32)}
         if kind != "set":
@@ -421,6 +423,44 @@ class ProgramMaker:
         if bits == 128:
             return {"set": {target: self.wide(target, state)}}
         return {"set": {target: self.operand(state, below=1 << bits)}}
+
+    def alloc(self, state: dict[str, Any]) -> Any:
+        """An allocation of one part of some table's key, from few values; None where there is no such part."""
+        d = self.d
+        table = d.pick(list(self.tables)) if self.tables else ""  # which nothing may have a key for, rarely
+        places = [i for i, kind in enumerate(self.shapes.get(table, [])) if kind in (16, "word")]
+        if not places:
+            return None
+        parts = [self.part(kind, state["temporaries"]) for kind in self.shapes[table]]
+        place = d.pick(places)
+        names = [f"metadata.{m}" for m in self.metadata]
+        if self.shapes[table][place] == 16:
+            names = ["l4.sport", "l4.dport", "tcp.sport", "udp.dport", "tcp.window"]
+        if not names:
+            return None
+        target = d.pick(names)
+        if target.startswith("metadata"):
+            parts = [5 if part == target else part for part in parts]
+        else:  # no other name of a port, not even of the other one
+            parts = ["in_port" if str(part).endswith(("port", "tcp.window")) else part for part in parts]
+        parts[place] = target
+        low = d.number(7)
+        fixed = [low, low + d.number(4)]
+        bounds = [self.operand(state, below=2**16) for _ in range(2)] if d.chance(4) else fixed
+        out = {
+            "set": parts[place],
+            "table": table,
+            "key": parts,
+            "range": bounds,
+            "tries": d.pick((4, 1, 2, 300)),
+        }
+        if d.chance(2):
+            out["start"] = self.operand(state, below=2**16)
+        if self.metadata and d.chance(2):
+            out["found"] = f"metadata.{d.pick(self.metadata)}"
+        if "found" not in out or d.chance(2):
+            out["else"] = "drop"
+        return {"alloc": out}
 
     def wide(self, target: str, state: dict[str, Any]) -> Any:
         """What a 128-bit field is set to."""
