@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
 import pytest
 
@@ -17,7 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="run fuzz, mutants and stress at their full size")
 
 
-def unavailable(what: str, why: str) -> None:
+def unavailable(what: str, why: str) -> NoReturn:
     """Skip with a line that says so, or fail where ``OPPCACHE_REQUIRE`` names ``what``."""
     if what in os.environ.get("OPPCACHE_REQUIRE", "").split(","):
         pytest.fail(f"OPPCACHE_REQUIRE={what}: {why}")
@@ -49,6 +51,15 @@ def shared() -> Path:
 def traces(shared: Path) -> Path:
     """Folder of real captures."""
     return shared / "traces"
+
+
+@pytest.fixture(scope="session")
+def tshark() -> str:
+    """The ``tshark`` command."""
+    found = shutil.which("tshark")
+    if found is None:
+        unavailable("tshark", "no tshark on PATH (Debian package tshark)")
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -3,17 +3,18 @@
 Every source of packets is a :class:`PacketSource`: it yields chunks of header vectors, whose layout
 :mod:`oppcache.opp.fields` defines. :func:`open_capture` reads files, :func:`make_generator` makes traffic of a
 workload model, :func:`limit` and :func:`retime` wrap either, :func:`rewrite` puts changed
-headers back into frames, :func:`write_pcap` writes any to a file.
+headers back into frames, :class:`PcapWriter` and :func:`write_pcap` write files.
 """
 
 if __name__ != "oppcache.traffic":
     raise ImportError(f"import oppcache.traffic, not {__name__}: a second copy would not share its classes")
 
 from .capture import Capture, open_capture
-from .frames import frame_layout, frames, pcap_bytes, write_pcap
+from .frames import frame_layout, frames
 from .generator import Generator, make_generator
 from .headers import Reason
 from .models import Mixture, Parameter, Workload, generator_parameters
+from .pcap import PcapWriter, pcap_bytes, write_pcap
 from .rewrite import rewrite
 from .shaping import Rate, limit, parse_rate, retime
 from .source import Chunk, PacketSource
@@ -25,6 +26,7 @@ __all__ = [
     "Mixture",
     "PacketSource",
     "Parameter",
+    "PcapWriter",
     "Rate",
     "Reason",
     "Workload",

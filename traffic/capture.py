@@ -130,7 +130,7 @@ class Capture:
                 n = found.count
                 vectors = parser.parse(buffer, records, 0, n, rows)
                 self._note(walker, parser, end)
-                yield Chunk(vectors, buffer, records.offsets[:n], records.captured[:n])
+                yield Chunk(vectors, buffer, records.offsets[:n], records.captured[:n], records.kinds[:n])
             if why == HEADER:
                 skip, why = walker.header(buffer, pos, fill)
             if why == CORRUPT:

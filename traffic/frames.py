@@ -1,13 +1,9 @@
-"""Frames out of header vectors: real bytes with right checksums, for packets that have none, and pcap files."""
+"""Frames out of header vectors: real bytes with right checksums, for packets that have none."""
 
 # Kernels are untyped: their argument types are in their docstrings.
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
-
-import struct
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
@@ -20,7 +16,6 @@ from oppcache.opp.fields import (
     W_L4_DPORT,
     W_L4_SPORT,
     W_LENGTH,
-    W_NOW,
     W_TCP_FLAGS,
     Header,
     Layout,
@@ -29,7 +24,7 @@ from oppcache.opp.fields import (
 
 from .bytesread import U, fold, ones_sum
 from .headers import bit
-from .source import Chunk, PacketSource
+from .source import Chunk
 
 # What a frame is made from beyond the core words.
 FRAME_FIELDS = (
@@ -170,32 +165,3 @@ def frames(chunk: Chunk, layout: Layout) -> Chunk:
     offsets, captured = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int32)
     render_rows(rows, words, payloads, data, offsets, captured)
     return Chunk(rows, data, offsets, captured)
-
-
-def pcap_bytes(source: PacketSource, snaplen: int = 262144) -> Iterator[bytes]:
-    """Yield a source's packets as a pcap file with nanosecond stamps, in pieces; frames are cut to ``snaplen``."""
-    yield struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, snaplen, 1)
-    layout = frame_layout()
-    for chunk in source.chunks(layout):
-        whole = frames(chunk, layout)
-        assert whole.data is not None
-        assert whole.offsets is not None
-        assert whole.captured is not None
-        stamps, lengths = whole.vectors[:, W_NOW], whole.vectors[:, W_LENGTH]
-        pieces = []
-        for i in range(len(whole)):
-            seconds, fraction = divmod(int(stamps[i]), 1_000_000_000)
-            size, start = min(int(whole.captured[i]), snaplen), int(whole.offsets[i])
-            pieces.append(struct.pack("<IIII", seconds, fraction, size, int(lengths[i])))
-            pieces.append(whole.data[start : start + size].tobytes())
-        yield b"".join(pieces)
-
-
-def write_pcap(path: str | Path, source: PacketSource) -> None:
-    """Write a source's packets to a pcap file with nanosecond stamps, link type Ethernet.
-
-    For packets that are generated, or that were captured on Ethernet.
-    """
-    with open(path, "wb") as file:
-        for piece in pcap_bytes(source):
-            file.write(piece)

@@ -369,4 +369,4 @@ def rewrite(chunk: Chunk, before: np.ndarray, layout: Layout) -> Chunk:
     data = chunk.data.copy()
     work = (np.zeros(size, np.uint64) for size in (SCRATCH_WORDS, _PLACES, _SUMS))
     rewrite_rows(data, chunk.offsets, chunk.captured, before, chunk.vectors, _patches(layout), *work)
-    return Chunk(chunk.vectors, data, chunk.offsets, chunk.captured)
+    return Chunk(chunk.vectors, data, chunk.offsets, chunk.captured, chunk.kinds)

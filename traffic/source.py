@@ -24,12 +24,14 @@ class Chunk:
         data: ``uint8`` bytes in which the frames stand, or None for packets without bytes.
         offsets: ``int64[n]``, where each frame starts in ``data``, or None.
         captured: ``int32[n]``, captured bytes of each frame, or None.
+        kinds: ``uint8[n]``, link type of each frame (KIND_* of :mod:`oppcache.traffic.headers`); None: Ethernet.
     """
 
     vectors: np.ndarray
     data: np.ndarray | None = None
     offsets: np.ndarray | None = None
     captured: np.ndarray | None = None
+    kinds: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -41,6 +43,7 @@ class Chunk:
             self.data,
             None if self.offsets is None else self.offsets[:n],
             None if self.captured is None else self.captured[:n],
+            None if self.kinds is None else self.kinds[:n],
         )
 
 
