@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 
 import pytest
+
+from oppcache.opp import Machine, load_program
 
 NAME = "vepc-quota"
 USER, NETWORK = 1, 2
@@ -80,3 +83,20 @@ def test_as_accounts_in_plain_python(gallery: Any) -> None:
     assert run.outcomes == [*expected, "drop"]
     assert min(map(expected.count, (USER, NETWORK, "drop"))) > 300
     assert not run.untaken()
+
+
+def test_credit_added_while_it_runs_lets_a_subscriber_go_on_until_the_period_ends(gallery: Any) -> None:
+    machine = Machine(load_program(f"nf:{NAME}", {"quota": 1000, "alert": 100}))
+    key = {"metadata.user": 0x0A000001}
+
+    def send(length: int, at_h: float = 0) -> int:
+        at = round(at_h * 3600 * gallery.S)
+        row = up(gallery, length, at).row(machine.layout, 0)
+        return int(machine.process(row[None]).port[0])
+
+    assert [send(900), send(900), send(60)] == [NETWORK, 0, 0]
+    context = machine.read_context("users", key)
+    assert context is not None
+    assert (context.state, context.registers) == ("exhausted", {"credit": 100})
+    machine.write_context("users", key, replace(context, state="fine", registers={"credit": 600}))
+    assert [send(450), send(450), send(900, 24 + 1e-9)] == [NETWORK, 0, NETWORK]
