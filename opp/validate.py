@@ -71,12 +71,6 @@ class _Check:
         self.overlaps: dict[str, Overlaps] = {}
         self.shapes: dict[str, tuple[list[tuple[int, bool]], str]] = {}
         self.allocations: list[tuple[Allocation, Stage]] = []
-        self.keyed = {s.table for s in program.stages if s.lookup is not None} | {
-            write.table
-            for stage in program.stages
-            for entry in (*stage.entries, *((stage.default,) if stage.default else ()))
-            for write in entry.writes
-        }
 
     def run(self) -> None:
         program = self.program
@@ -291,8 +285,6 @@ class _Check:
                 self.problems.add(f"alloc: its key names {name}, which changes with {target}", action.mark)
         if key.symmetric:
             self.problems.add("alloc: its key cannot be symmetric", key.mark)
-        if search.table in self.tables and search.table not in self.keyed:
-            self.problems.add(f"alloc: no stage or write has a key for table {search.table!r}", action.mark)
         self.allocations.append((search, stage))
 
     def fits(self, operand: Operand, target: str, mark: Mark) -> None:

@@ -277,12 +277,12 @@ def test_a_write_elsewhere_reads_w_there_and_r_here_with_headers_after_the_actio
         ),
     )
     reference = machine(stateful(entry, by=key("l4.dport")), registers=(Register("x", initial=1),))
-    reference.process(at(l4__dport=5))
+    reference.process(at(headers=("l4_ports",), l4__dport=5))
     assert {k: (c.state, c.registers["x"]) for k, c in reference.contexts["t"].items()} == {
         (7,): (4, 2),
         (5,): (0, 11),
     }
-    reference.process(at(l4__dport=5))
+    reference.process(at(headers=("l4_ports",), l4__dport=5))
     assert {k: c.registers["x"] for k, c in reference.contexts["t"].items()} == {(7,): 13, (5,): 21}
 
 
