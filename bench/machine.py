@@ -60,10 +60,7 @@ def _answer_to_public_ports(program: Program, batches: list[np.ndarray]) -> None
     words = machine.layout.word_of
     for batch in batches:
         machine.process(batch[batch[:, W_IN_PORT] == 0])
-    ports = {
-        (key[0][1], key[1], key[2]): registers[0]  # type: ignore[index]
-        for key, (_, registers, _) in machine.contexts()["sockets"].items()
-    }
+    ports = {key: registers[0] for key, (_, registers, _) in machine.contexts()["sockets"].items()}
     for batch in batches:
         for row in np.flatnonzero(batch[:, W_IN_PORT] == 1):
             host, proto, port = (int(batch[row, w]) for w in (W_IP_DST + 1, W_IP_PROTO, W_L4_DPORT))

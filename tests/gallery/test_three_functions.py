@@ -57,8 +57,8 @@ def test_the_lan_reaches_the_internet_behind_one_address(gallery: Any) -> None:
     ]
     assert run.outcomes[6] == run.outcomes[8] == "drop"
     assert run.contexts("sockets") == {
-        (HOST, 17, 4000): ("mapped", {"port": 1024}),
-        (HOST, 17, 4001): ("mapped", {"port": 1025}),
+        (0x0A000005, 17, 4000): ("mapped", {"port": 1024}),
+        (0x0A000005, 17, 4001): ("mapped", {"port": 1025}),
     }
     assert run.contexts("ports")[17, 1025] == ("taken", {"host": 0x0A000005, "port": 4001})
 
@@ -94,9 +94,10 @@ def test_the_service_answers_for_its_servers(gallery: Any) -> None:
         gallery.tcp(REMOTE, SERVER, 5001, 80, in_port=INTERNET),  # the server itself, not the service
         gallery.tcp(SERVER, REMOTE, 80, 5001, in_port=DMZ),
         gallery.tcp(REMOTE, SERVICE, 5000, 81, in_port=INTERNET),
+        gallery.udp(REMOTE, SERVICE, 5000, 80, in_port=INTERNET),
     ]
     run = gallery.run(NAME, packets)
-    assert [left(run, i) for i in range(8)] == [
+    assert [left(run, i) for i in range(9)] == [
         (DMZ, REMOTE, 5000, SERVER, 80),
         (DMZ, HOST, 5000, "192.0.2.2", 80),
         (INTERNET, SERVICE, 80, REMOTE, 5000),
@@ -104,6 +105,7 @@ def test_the_service_answers_for_its_servers(gallery: Any) -> None:
         (DMZ, REMOTE, 5000, SERVER, 80),
         (DMZ, REMOTE, 5001, SERVER, 80),
         (INTERNET, SERVER, 80, REMOTE, 5001),
+        ("drop",),
         ("drop",),
     ]
 

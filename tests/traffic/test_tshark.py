@@ -14,7 +14,7 @@ import pytest
 
 from oppcache.opp.errors import InputError
 from oppcache.opp.fields import W_HEADERS, Header, layout_for
-from oppcache.traffic import PcapWriter, open_capture, rewrite
+from oppcache.traffic import PcapWriter, limit, open_capture, rewrite
 
 FIELDS = ("ipv4.ttl", "ipv6.hop_limit", "l4.sport", "l4.dport")
 STATUS = ("ip", "tcp", "udp", "icmp", "icmpv6", "sctp", "igmp", "gre")
@@ -27,6 +27,7 @@ OPTIONS = [
     "udplite.ignore_checksum_coverage:FALSE",
 ]
 BAD = "0"  # tshark's checksum status: 0 bad, 1 good, 2 unverified, 3 not present
+MOST = 60_000  # packets of a capture
 SMALL = (
     "nDPI__pcap_reddit.pcap",
     "PcapPlusPlus__pcap_examples_many-protocols.pcap",
@@ -77,7 +78,7 @@ def write_both(capture: Path, folder: Path, *, ports: bool) -> tuple[Path, Path]
     plain, changed = folder / "plain.pcap", folder / "changed.pcap"
     try:
         with PcapWriter(plain) as one, PcapWriter(changed) as two:
-            for chunk in open_capture(capture).chunks(layout):
+            for chunk in limit(open_capture(capture), packets=MOST).chunks(layout):
                 before = chunk.vectors.copy()
                 one.write(chunk)
                 other(chunk.vectors, layout, ports=ports)
@@ -99,7 +100,9 @@ def test_tshark_finds_nothing_in_rewritten_packets_that_was_not_there_before(tra
         if paths is None:
             continue
         before, after = (judged(path, as_data=ports) for path in paths)
-        wrong = [i for i, pair in enumerate(zip(before, after, strict=True)) if pair[0] != pair[1]]
+        # A packet that is malformed may become less so: other addresses, another conversation.
+        wrong = [i for i, b in enumerate(before) if b != after[i] and not (b[0] and b[1:] == after[i][1:])]
+        assert len(before) == len(after)
         assert not wrong, (
             f"{name}: packet {wrong[0] + 1}: {before[wrong[0]]} became {after[wrong[0]]}, {len(wrong)}"
         )
