@@ -73,7 +73,9 @@ def rehearse(lowered: Lowered, chunks: Iterable[np.ndarray], seed: int, *, next_
         seed: of the ``random`` operand.
         next_uses: whether to compute them (13 bytes a lookup).
     """
-    program = lowered.arrays
+    program = lowered.arrays._replace(
+        entries=lowered.arrays.entries.copy()
+    )  # what it counts, is not the run's
     store = make_store(program, capacity=4 * RESERVE)
     variables, scratch = program.globals.copy(), np.zeros(A.S_WORDS, np.uint64)
     tables, records = np.zeros(1 << 16, np.uint8), np.zeros(1 << 16, np.int32)

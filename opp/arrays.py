@@ -77,7 +77,18 @@ OPERATION_DTYPE = _dtype("op", "a", "b", "k:u", "width:u", "mask:u", "target_kin
 CONDITION_DTYPE = _dtype("op", "a", "b", "width:u", "mask:u")
 ROW_DTYPE = _dtype("entry", "first_cell", "cells", "none")
 CELL_DTYPE = _dtype("kind", "index", "mask:u", "value:u")
-ENTRY_DTYPE = _dtype("first_action", "actions", "first_write", "writes", "goto", "site:u")
+ENTRY_DTYPE = _dtype(
+    "first_action",
+    "actions",
+    "first_write",
+    "writes",
+    "goto",
+    "site:u",
+    # What the machine counts as it runs: packets and bytes that took the entry, and when the last one did (its now).
+    "packets:u",
+    "bytes:u",
+    "last_hit:u",
+)
 ACTION_DTYPE = _dtype(
     "kind",
     "target",  # word

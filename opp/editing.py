@@ -71,6 +71,11 @@ class Editor:
                 state.space = next(spaces)
                 self._note_slots(state)
 
+    @property
+    def numbers(self) -> dict[str, dict[str, int]]:
+        """Where each stage's entries stand in the arrays, in order."""
+        return {name: {e: state.numbers[e] for e in state.entries} for name, state in self._stages.items()}
+
     # What users call
 
     def add(self, stage: str, entry: Entry | Mapping[str, Any]) -> Lowered:

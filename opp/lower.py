@@ -187,7 +187,7 @@ class Lowering(ActionLowering):
         goto = (
             A.GOTO_NEXT if entry.goto is None else A.GOTO_END if entry.goto == "end" else numbers[entry.goto]
         )
-        return self.add("entries", first_action, actions, first_write, len(writes), goto, site)
+        return self.add("entries", first_action, actions, first_write, len(writes), goto, site, 0, 0, 0)
 
     def write_row(self, write: Write, stage: Stage) -> tuple[Any, ...]:
         key = A.KEY_LOOKED_UP

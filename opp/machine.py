@@ -14,6 +14,7 @@ from . import contents
 from .contents import Context, KeyValues
 from .contexts import grow, has_room, make_store, reset
 from .editing import Editor
+from .entry_counts import Counts, entry_counts
 from .errors import InputError, near_miss
 from .fields import W_NOW, Layout
 from .lower import Lowered, lower
@@ -266,6 +267,10 @@ class Machine:
         self.lowered, self._editor = lowered, editor
         self.version += 1
         return kept
+
+    def entry_counts(self) -> Counts:
+        """Packets, bytes and last hit of each entry, by stage and entry name, since the entry is there."""
+        return entry_counts(self.lowered, None if self._editor is None else self._editor.numbers)
 
     def contexts(self) -> Snapshot:
         """Every existing context, in the plain form that the reference gives too."""

@@ -37,6 +37,7 @@ from .reference_alloc import check_choice, first_free
 from .reference_headers import can_set, set_field
 from .reference_values import (
     ContextState,
+    Count,
     KeyTuple,
     Packet,
     Result,
@@ -90,6 +91,7 @@ class Reference:
     Attributes:
         contexts: the contexts that exist: table name -> key -> context. A key has one element for each part
             of its extractor, after symmetric swapping.
+        counts: what took each entry: stage name -> entry name -> count.
         globals: ``group.name`` -> value.
     """
 
@@ -98,6 +100,7 @@ class Reference:
         self.seed = seed
         self.pipeline = program.pipeline()
         self.contexts: dict[str, dict[KeyTuple, ContextState]] = {t.name: {} for t in program.tables}
+        self.counts = {s.name: {e.name: Count() for e in entries_of(s)} for s in self.pipeline}
         self._choices: list[int | None] | None = None
         self.globals = {f"{g.name}.{v.name}": v.initial for g in program.globals for v in g.variables}
 
@@ -123,6 +126,7 @@ class Reference:
             self._prepare(visit)
             entry = self._choose(visit)
             if entry is not None:
+                self._count(entry, visit)
                 self._run(entry, visit, result)
             if result.verdict == Verdict.DROP:
                 break
@@ -140,6 +144,13 @@ class Reference:
             table: {key: contexts[key].snapshot() for key in sorted(contexts)}
             for table, contexts in self.contexts.items()
         }
+
+    def _count(self, entry: Entry, visit: Visit) -> None:
+        count = self.counts[visit.stage.name].setdefault(entry.name, Count())
+        count.packets += 1
+        length = visit.packet.fields.get("packet_length", 0)
+        count.bytes += length if isinstance(length, int) else 0
+        count.last_hit_ns = visit.now
 
     # Steps 1 and 2: key and lookup.
 
@@ -449,6 +460,10 @@ class Reference:
             table = stage.table if operand.kind == "register" else written
             bits = next(r.bits for r in self.program.table(table or "").registers if r.name == operand.name)
         return max(bits, self.program.word_bits)
+
+
+def entries_of(stage: Stage) -> tuple[Entry, ...]:
+    return (*stage.entries, stage.default) if stage.default is not None else stage.entries
 
 
 def _pairs(key: Key) -> list[tuple[int, int]]:

@@ -191,6 +191,15 @@ class ContextState:
         return self.state, tuple(self.registers.values()), timers
 
 
+@dataclass
+class Count:
+    """Packets and bytes that took an entry, and `now` of the last one there."""
+
+    packets: int = 0
+    bytes: int = 0
+    last_hit_ns: int | None = None
+
+
 class Verdict(IntEnum):
     """What the pipeline decided about a packet."""
 

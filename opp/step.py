@@ -23,7 +23,7 @@ from .arrays import (
 )
 from .classifier import classify
 from .contexts import find, hash_key, insert, location, reset, splitmix64, touch, witness
-from .fields import W_HEADERS, W_ID, W_NOW
+from .fields import W_HEADERS, W_ID, W_LENGTH, W_NOW
 from .keys import extract_key
 from .rewriting import set_word
 
@@ -251,6 +251,9 @@ def match(program, store, stage, record, base, vector, scratch):
 def run_entry(program, store, variables, entry, table, record, base, vector, scratch):
     """Do an entry: read all operands, then the actions, then the writes, in order."""
     scratch[A.S_SITE] = program.entries["site"][entry]
+    program.entries["packets"][entry] += _ONE
+    program.entries["bytes"][entry] += vector[W_LENGTH]
+    program.entries["last_hit"][entry] = scratch[A.S_NOW]
     _read_operands(program, store, variables, entry, table, base, vector, scratch)
     first = program.entries["first_action"][entry]
     for i in range(program.entries["actions"][entry]):

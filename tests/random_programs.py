@@ -700,7 +700,24 @@ def check_machine(rng: Random, packets: int = 40) -> bool:
     verdicts, ports = (np.concatenate(parts) for parts in zip(*results, strict=True))
     with shown(program, vectors):
         expected.check(verdicts, ports, vectors, machine.contexts(), machine.global_values())
+        assert counted(machine) == counted_by(expected.reference), "counters of entries"
     return True
+
+
+Counted = dict[str, dict[str, tuple[int, int, int | None]]]
+
+
+def counted(machine: Machine) -> Counted:
+    """Counters of a machine's entries as plain tuples."""
+    return {s: {e: tuple(c) for e, c in entries.items()} for s, entries in machine.entry_counts().items()}
+
+
+def counted_by(reference: Reference) -> Counted:
+    """The same of the reference."""
+    return {
+        s: {e: (c.packets, c.bytes, c.last_hit_ns) for e, c in entries.items()}
+        for s, entries in reference.counts.items()
+    }
 
 
 POLICIES = ("lru", "fifo", "sieve", "belady")

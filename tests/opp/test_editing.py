@@ -164,6 +164,23 @@ def test_changes_do_not_make_arrays_grow_for_ever() -> None:
     assert [len(a) for a in machine.lowered.arrays] == sizes
 
 
+def test_entries_that_stay_keep_their_counters() -> None:
+    machine = counting()
+    ports(machine, 3)
+    new = {"name": "none", "priority": 9, "match": {"l4.dport": 81}, "actions": ["drop"]}
+    for _ in range(40):  # so many that the arrays grow and a classifier takes over
+        machine.add_entry("count", {**new, "name": f"x{machine.version}", "priority": 9 + machine.version})
+    ports(machine, 2)
+    counts = machine.entry_counts()["count"]
+    assert counts["all"].packets == 5
+    assert [counts[f"x{i}"].packets for i in range(40)] == [0] * 40
+    machine.delete_entry("count", "x7")
+    machine.modify_entry("count", "all", COUNTING["stages"][0]["entries"][0])  # type: ignore[index]
+    ports(machine)
+    counts = machine.entry_counts()["count"]
+    assert (counts["all"].packets, len(counts)) == (1, 40)  # a new entry under the old name
+
+
 def test_an_entry_given_as_one_is_as_good_as_a_mapping() -> None:
     machine = counting()
     machine.add_entry("count", Entry("nothing", priority=6))
