@@ -16,7 +16,15 @@ _GROUPS = {
     "l4": ("tcp", "udp", "sctp", "udplite"),
     "l3": ("checksums",),
 }
-_OPTIONS = ("tcp.mss", "tcp.wscale", "tcp.sack_permitted", "tcp.tsval", "tcp.tsecr")
+_OPTIONS = (
+    "tcp.mss",
+    "tcp.wscale",
+    "tcp.sack_permitted",
+    "tcp.tsval",
+    "tcp.tsecr",
+    "tcp.options",
+    "tcp.sack_edge",
+)
 _ALWAYS = ("packet_length", "in_port")
 _HEADER_GROUPS = {
     Header.IP: ("ipv4", "ipv6"),

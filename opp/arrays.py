@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .program import MAX_DELETES, MAX_TEMPORARIES, MAX_UPDATES
+
 # Words of a context record, before its key and registers.
 C_STATE = 0  # state label; CONTEXT_EXISTS is set above it
 C_VERSION = 1  # packets and writes applied so far
@@ -210,11 +212,12 @@ class Store(NamedTuple):
     buckets: np.ndarray  # uint64: hash tag << 32 | record + 1; 0: free
 
 
+MAX_ACTIONS = 64
 # Words of the scratch array (uint64) that one packet's processing uses.
 S_KEY = 0
 S_FOREIGN_KEY = S_KEY + MAX_KEY_WORDS
 S_TEMPORARIES = S_FOREIGN_KEY + MAX_KEY_WORDS
-S_PRESENT = S_TEMPORARIES + 32  # bit per temporary
+S_PRESENT = S_TEMPORARIES + MAX_TEMPORARIES  # bit per temporary
 S_CONDITIONS = S_PRESENT + 1
 S_VERDICT = S_CONDITIONS + 1
 S_PORT = S_VERDICT + 1
@@ -225,14 +228,13 @@ S_SITE = S_SEED + 1
 S_HASH = S_SITE + 1
 S_GONE = S_HASH + 1  # number of contexts on the NIC that this packet deleted
 S_GONE_LIST = S_GONE + 1  # (table, record) pairs
-S_RESULTS = S_GONE_LIST + 2 * 64
-S_RESULT_PRESENT = S_RESULTS + 32
-S_VALUES = S_RESULT_PRESENT + 32  # operand values of one entry: actions, then a and b of each update
-S_VALUE_PRESENT = S_VALUES + 128
-S_SUBJECTS = S_VALUE_PRESENT + 128  # what a classifier's rules look at
+S_RESULTS = S_GONE_LIST + 2 * MAX_DELETES
+S_RESULT_PRESENT = S_RESULTS + MAX_UPDATES
+S_VALUES = S_RESULT_PRESENT + MAX_UPDATES  # operand values of one entry: actions, then a and b of each update
+S_VALUE_PRESENT = S_VALUES + MAX_ACTIONS + 2 * MAX_UPDATES
+S_SUBJECTS = S_VALUE_PRESENT + MAX_ACTIONS + 2 * MAX_UPDATES  # what a classifier's rules look at
 MAX_SUBJECTS = 256
 S_CHOICES = S_SUBJECTS + MAX_SUBJECTS  # number of allocations that this packet made
 S_CHOICE_LIST = S_CHOICES + 1  # (value, 1 or 0 for found) of each, up to MAX_CHOICES
 MAX_CHOICES = 64
 S_WORDS = S_CHOICE_LIST + 2 * MAX_CHOICES
-MAX_ACTIONS = 64

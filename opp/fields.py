@@ -111,6 +111,8 @@ class Derived(IntEnum):
     TCP_TSVAL = 11
     TCP_TSECR = 12
     PAYLOAD_LENGTH = 13
+    TCP_OPTIONS = 14
+    TCP_SACK_EDGE = 15
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,7 @@ FIELDS: tuple[Field, ...] = (
     *_packet_fields(Header.INNER_IPV4, Base.INNER_L3, "inner.ipv4", _V4, "src dst"),
     *_packet_fields(Header.INNER_IPV6, Base.INNER_L3, "inner.ipv6", _V6, "src dst"),
     *_packet_fields(Header.INNER_PORTS, Base.INNER_L4, "inner.l4", "sport:0:16 dport:16:16", "sport dport"),
-    *_packet_fields(Header.INNER_QUERY, Base.INNER_L4, "inner.icmp", "id:32:16", "id"),
+    *_packet_fields(Header.INNER_QUERY, Base.INNER_L4, "inner.icmp", "type:0:8 code:8:8 id:32:16", "id"),
     Field("l3.csum_ok", 2, Header.IP, Base.DERIVED, Derived.L3_CSUM_OK),
     Field("l4.csum_ok", 2, Header.IP, Base.DERIVED, Derived.L4_CSUM_OK),
     Field("flow.src", 128, Header.IP, Base.DERIVED, Derived.FLOW_SRC),
@@ -214,6 +216,10 @@ FIELDS: tuple[Field, ...] = (
     Field("tcp.sack_permitted", 1, Header.TCP, Base.DERIVED, Derived.TCP_SACK_PERMITTED),
     Field("tcp.tsval", 32, Header.TCP, Base.DERIVED, Derived.TCP_TSVAL),
     Field("tcp.tsecr", 32, Header.TCP, Base.DERIVED, Derived.TCP_TSECR),
+    # Which kinds of options there are (bit k: kind k, up to 63), and the highest sequence number that is acknowledged,
+    # selectively or not.
+    Field("tcp.options", 64, Header.TCP, Base.DERIVED, Derived.TCP_OPTIONS),
+    Field("tcp.sack_edge", 32, Header.TCP, Base.DERIVED, Derived.TCP_SACK_EDGE),
     Field("l4.payload_length", 16, Header.IP, Base.DERIVED, Derived.PAYLOAD_LENGTH),
 )
 

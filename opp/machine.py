@@ -18,13 +18,13 @@ from .entry_counts import Counts, entry_counts
 from .errors import InputError, near_miss
 from .fields import W_NOW, Layout
 from .lower import Lowered, lower
-from .program import MAX_STAGES, MAX_WRITES, Entry, Program
+from .program import MAX_RECORDS, Entry, Program
 from .snapshot import Snapshot, snapshot
 from .step import begin, find_context, run_stage
 from .swap import Carried, swap
 
 # Records that one packet can create in one table at most.
-RESERVE = MAX_STAGES * (MAX_WRITES + 1)
+RESERVE = MAX_RECORDS
 
 
 class Verdicts(NamedTuple):

@@ -17,13 +17,15 @@ from .errors import NOWHERE, Mark
 # Limits of the model itself; a NIC profile is usually much smaller.
 MAX_KEY_BITS = 512
 MAX_REGISTERS = 64
-MAX_GLOBALS = 256
-MAX_TEMPORARIES = 32
-MAX_CONDITIONS = 16
-MAX_METADATA = 64
-MAX_STAGES = 64
-MAX_TABLES = 32
-MAX_UPDATES = 32  # of one entry, over all its writes
+MAX_GLOBALS = 4096
+MAX_TEMPORARIES = 64
+MAX_CONDITIONS = 32
+MAX_METADATA = 128
+MAX_STAGES = 4096
+MAX_TABLES = 256
+MAX_UPDATES = 64  # of one entry, over all its writes
+MAX_RECORDS = 576  # of one table that one packet can come to
+MAX_DELETES = 1024  # that one packet can do
 MAX_WRITES = 8  # of one entry
 MAX_TRIES = 65_536  # of one allocation
 MAX_STATE = 2**32 - 2

@@ -11,11 +11,14 @@ from .mirrors import changed_with
 from .overlaps import Overlaps
 from .overlaps import term_ternaries as term_ternaries
 from .program import (
+    DELETE,
     MAX_CONDITIONS,
+    MAX_DELETES,
     MAX_GLOBALS,
     MAX_KEY_BITS,
     MAX_METADATA,
     MAX_PRIORITY,
+    MAX_RECORDS,
     MAX_REGISTERS,
     MAX_STAGES,
     MAX_TABLES,
@@ -85,6 +88,7 @@ class _Check:
                 self.problems.add(f"globals {group.name!r}: expected a name without a dot", group.mark)
         for table in program.tables:
             self.limit(len(table.registers), MAX_REGISTERS, f"registers in table {table.name!r}", table.mark)
+        self.bounded()
         commits: dict[str, str] = {}
         for stage in program.stages:
             self.stage(stage)
@@ -103,6 +107,26 @@ class _Check:
             if search.table in self.shapes:
                 self.shape_of_table(search.table, search.key, stage, "the key of an alloc")
         self.allocations.clear()
+
+    def bounded(self) -> None:
+        """How many contexts one packet can come to, and delete: both have a bound in the machine."""
+        records: Counter[str] = Counter()
+        deletes = 0
+        for stage in self.program.stages:
+            entries = (*stage.entries, *((stage.default,) if stage.default else ()))
+            if stage.table is not None and stage.lookup is not None:
+                records[stage.table] += any(part.kind != "const" for part in stage.lookup.parts)
+            own: Counter[str] = Counter()
+            for entry in entries:
+                here = Counter(w.table for w in entry.writes if w.key != "lookup")
+                own |= here
+            records += own
+            deletes += max((sum(w.next_state == DELETE for w in e.writes) for e in entries), default=0)
+        for table in self.program.tables:
+            self.limit(
+                records[table.name], MAX_RECORDS, f"contexts of table {table.name!r} a packet", table.mark
+            )
+        self.limit(deletes, MAX_DELETES, "deletions a packet", self.program.mark)
 
     def limit(self, got: int, most: int, what: str, mark: Mark) -> None:
         if got > most:

@@ -36,6 +36,7 @@ _H_LATER, _H_IP = bit(Header.LATER_FRAGMENT), bit(Header.IP)
 _B_L4, _B_INNER_L3, _B_INNER_L4 = int(Base.L4), int(Base.INNER_L3), int(Base.INNER_L4)
 _DERIVED, _METADATA = int(Base.DERIVED), int(Base.METADATA)
 _MAPPED = U(IPV4_MAPPED)
+_LOW32, _HALF = U(0xFFFF_FFFF), U(0x8000_0000)
 
 # Work that several derived fields share.
 WANT_L3_CSUM, WANT_L4_CSUM, WANT_FLOW, WANT_TCP_OPTIONS = 1, 2, 4, 8
@@ -44,6 +45,7 @@ _D_L3, _D_L4 = int(Derived.L3_CSUM_OK), int(Derived.L4_CSUM_OK)
 _D_SRC, _D_DST, _D_PROTO = int(Derived.FLOW_SRC), int(Derived.FLOW_DST), int(Derived.FLOW_PROTO)
 _D_SPORT, _D_DPORT = int(Derived.FLOW_SPORT), int(Derived.FLOW_DPORT)
 _D_MSS, _D_WSCALE, _D_SACK = int(Derived.TCP_MSS), int(Derived.TCP_WSCALE), int(Derived.TCP_SACK_PERMITTED)
+_D_OPTIONS, _D_SACK_EDGE = int(Derived.TCP_OPTIONS), int(Derived.TCP_SACK_EDGE)
 _D_TSVAL, _D_TSECR, _D_PAYLOAD = int(Derived.TCP_TSVAL), int(Derived.TCP_TSECR), int(Derived.PAYLOAD_LENGTH)
 
 
@@ -99,12 +101,29 @@ def _flow(data, out, row, scratch):
 
 
 @kernel
+def _highest_edge(data, at, end, edge):
+    """The highest right edge of SACK blocks, or ``edge`` if it is higher: modulo 2^32, as sequence numbers are."""
+    while at < end:
+        right = be32(data, at + U(4))
+        ahead = (right - edge) & _LOW32
+        if ahead != U(0) and ahead < _HALF:
+            edge = right
+        at += U(8)
+    return edge
+
+
+@kernel
 def _tcp_options(data, out, row, scratch):
-    """Return (MSS, window scale, SACK permitted, TSval, TSecr) of a TCP header, 0 for what it lacks."""
-    mss = wscale = sack = tsval = tsecr = U(0)
+    """Return (MSS, window scale, SACK permitted, TSval, TSecr, kinds, highest acknowledged edge) of a TCP header.
+
+    What it lacks is 0. Selective acknowledgements count from the first SACK option (RFC 2018).
+    """
+    mss = wscale = sack = tsval = tsecr = kinds = edge = U(0)
     if out[row, W_HEADERS] & _H_TCP == U(0):
-        return mss, wscale, sack, tsval, tsecr
+        return mss, wscale, sack, tsval, tsecr, kinds, edge
     l4 = scratch[_B_L4]
+    edge = be32(data, l4 + U(8))
+    blocks = False
     at = l4 + U(20)
     end = min(l4 + ((U(data[l4 + U(12)]) >> U(4)) << U(2)), scratch[S_CAPTURED_END])
     while at < end:
@@ -112,6 +131,7 @@ def _tcp_options(data, out, row, scratch):
         if kind == U(0):
             break
         if kind == U(1):
+            kinds |= U(1) << kind
             at += U(1)
             continue
         if at + U(2) > end:
@@ -119,7 +139,12 @@ def _tcp_options(data, out, row, scratch):
         size = U(data[at + U(1)])
         if size < U(2) or at + size > end:
             break
-        if kind == U(2) and size == U(4):
+        if kind < U(64):
+            kinds |= U(1) << kind
+        if kind == U(5) and size >= U(10) and (size - U(2)) & U(7) == U(0) and not blocks:
+            blocks = True
+            edge = _highest_edge(data, at + U(2), at + size, edge)
+        elif kind == U(2) and size == U(4):
             mss = be16(data, at + U(2))
         elif kind == U(3) and size == U(3):
             wscale = U(data[at + U(2)])
@@ -128,7 +153,7 @@ def _tcp_options(data, out, row, scratch):
         elif kind == U(8) and size == U(10):
             tsval, tsecr = be32(data, at + U(2)), be32(data, at + U(6))
         at += size
-    return mss, wscale, sack, tsval, tsecr
+    return mss, wscale, sack, tsval, tsecr, kinds, edge
 
 
 @kernel
@@ -159,9 +184,9 @@ def fill_extras(data, extras, want, out, row, scratch):
     f0 = f1 = f2 = f3 = f4 = f5 = f6 = U(0)
     if is_ip and want & WANT_FLOW:
         f0, f1, f2, f3, f4, f5, f6 = _flow(data, out, row, scratch)
-    mss = wscale = sack = tsval = tsecr = U(0)
+    mss = wscale = sack = tsval = tsecr = kinds = edge = U(0)
     if want & WANT_TCP_OPTIONS:
-        mss, wscale, sack, tsval, tsecr = _tcp_options(data, out, row, scratch)
+        mss, wscale, sack, tsval, tsecr, kinds, edge = _tcp_options(data, out, row, scratch)
     for i in range(extras.shape[0]):
         header, base, word = extras["header"][i], extras["base"][i], extras["word"][i]
         if base == _METADATA or (header >= 0 and (headers >> U(header)) & U(1) == U(0)):
@@ -200,5 +225,9 @@ def fill_extras(data, extras, want, out, row, scratch):
             out[row, word] = tsval
         elif offset == _D_TSECR:
             out[row, word] = tsecr
+        elif offset == _D_OPTIONS:
+            out[row, word] = kinds
+        elif offset == _D_SACK_EDGE:
+            out[row, word] = edge
         elif offset == _D_PAYLOAD:
             out[row, word] = _payload_length(data, out, row, scratch)

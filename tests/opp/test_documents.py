@@ -259,24 +259,32 @@ def test_no_document_at_all(document: Any, tmp_path: Path) -> None:
 def test_limits_are_kept() -> None:
     stage = {"name": "s", "table": "t", "key": ["in_port"]}
     base: dict[str, Any] = {"program": "p", "tables": {"t": {}}, "stages": [stage]}
-    updates = [{"set": "R.n", "op": "mov", "args": [1]}] * 33
+    updates = [{"set": "R.n", "op": "mov", "args": [1]}] * 65
     writes = [{"table": "t", "key": [n, "in_port"]} for n in range(9)]
     cases = [
-        (base | {"stages": [{"name": f"s{i}"} for i in range(65)]}, "65 stages, expected at most 64"),
-        (base | {"tables": {f"t{i}": {} for i in range(33)}, "stages": []}, "33 tables, expected at most 32"),
-        (base | {"metadata": [f"m{i}" for i in range(65)]}, "65 metadata words, expected at most 64"),
-        (base | {"globals": {"g": [f"v{i}" for i in range(257)]}}, "257 globals, expected at most 256"),
+        (base | {"stages": [{"name": f"s{i}"} for i in range(4097)]}, "4097 stages, expected at most 4096"),
+        (base | {"tables": {f"t{i}": {} for i in range(257)}, "stages": []}, "257 tables, expected at most 256"),
+        (base | {"metadata": [f"m{i}" for i in range(129)]}, "129 metadata words, expected at most 128"),
+        (base | {"globals": {"g": [f"v{i}" for i in range(4097)]}}, "4097 globals, expected at most 4096"),
         (base | {"tables": {"t": {"registers": [f"r{i}" for i in range(65)]}}}, "65 registers"),
         (
-            base | {"stages": [stage | {"conditions": {f"c{i}": [1, "lt", 2] for i in range(17)}}]},
-            "17 conditions, expected at most 16",
+            base | {"stages": [stage | {"conditions": {f"c{i}": [1, "lt", 2] for i in range(33)}}]},
+            "33 conditions, expected at most 32",
         ),
         (
             base
-            | {"stages": [stage | {"temporaries": [{"name": f"x{i}", "op": "mov", "args": [1]} for i in range(33)]}]},
-            "33 temporaries, expected at most 32",
+            | {"stages": [stage | {"temporaries": [{"name": f"x{i}", "op": "mov", "args": [1]} for i in range(65)]}]},
+            "65 temporaries, expected at most 64",
         ),
-        (base | {"stages": [stage | {"default": {"updates": updates}}]}, "33 updates, expected at most 32"),
+        (base | {"stages": [stage | {"default": {"updates": updates}}]}, "65 updates, expected at most 64"),
+        (
+            base | {"stages": [stage | {"name": f"s{i}"} for i in range(577)]},
+            "577 contexts of table 't' a packet, expected at most 576",
+        ),
+        (
+            base | {"stages": [stage | {"name": f"s{i}", "default": {"next_state": "delete"}} for i in range(1025)]},
+            "1025 deletions a packet, expected at most 1024",
+        ),
         (base | {"stages": [stage | {"default": {"writes": writes}}]}, "9 writes, expected at most 8"),
     ]  # fmt: skip
     for document, fragment in cases:

@@ -63,11 +63,29 @@ def test_tcp_over_ipv4_has_every_field(craft, parse, everything):
         "ipv4.dscp": 46, "ipv4.ecn": 0, "ipv4.id": 0x1234, "ipv4.length": 90, "ipv4.df": 0, "l4.payload_length": 30,
         "l3.csum_ok": CSUM_OK, "l4.csum_ok": CSUM_OK, "eth.src": 0x020000000001, "eth.dst": 0x020000000002,
         "flow.sport": 1000, "flow.dport": 80, "flow.proto": 6, "ipv6.hop_limit": 0, "udp.length": 0,
+        "tcp.options": 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 8, "tcp.sack_edge": 9,
     }  # fmt: skip
     assert {name: field(row, everything, name) for name in expected} == expected
     assert field(row, everything, "ip.src", 2) == joint(A4) == field(row, everything, "flow.src", 2)
     assert field(row, everything, "ip.dst", 2) == joint(B4) == field(row, everything, "flow.dst", 2)
     assert offsets(row) == (14, 34, 74)
+
+
+@pytest.mark.parametrize(
+    ("ack", "blocks", "edge"),
+    [
+        (100, [(200, 300), (400, 500)], 500),
+        (100, [(400, 500), (200, 300)], 500),
+        (600, [(200, 300)], 600),
+        (0xFFFFFF00, [(0xFFFFFFF0, 0x10)], 0x10),
+    ],
+)
+def test_the_highest_acknowledged_edge(craft, parse, everything, ack, blocks, edge):
+    sack = bytes([1, 1, 5, 2 + 8 * len(blocks)]) + b"".join(struct.pack(">II", *b) for b in blocks)
+    segment = craft.tcp(A4, B4, 1000, 80, b"", flags=0x10, seq=7, ack=ack, options=sack, window=555)
+    row = parse([craft.ether(0x0800, craft.ipv4(A4, B4, 6, segment))], everything)[0]
+    assert field(row, everything, "tcp.sack_edge") == edge
+    assert field(row, everything, "tcp.options") == 1 << 1 | 1 << 5
 
 
 def test_ipv6_extension_headers_are_walked_to_the_final_protocol(craft, parse, everything):
