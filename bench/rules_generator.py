@@ -195,11 +195,19 @@ def make_rules(kind: str, count: int, seed: int = 0) -> RuleSet:
     return RuleSet(spans[0][order], spans[1][order], lengths[order], sport[order], dport[order], proto[order])
 
 
-def make_trace(rules: RuleSet, packets: int, layout: Layout, seed: int = 0) -> np.ndarray:
-    """Draw ``uint64[packets, layout.words]`` header vectors that hit the rules, in bursts (Pareto, shape 1, at most 64)."""
+def make_trace(rules: RuleSet, packets: int, layout: Layout, seed: int = 0, zipf: float = 0.0) -> np.ndarray:
+    """Draw ``uint64[packets, layout.words]`` header vectors that hit the rules, in bursts (Pareto, shape 1, at most 64).
+
+    Rules are drawn alike, or as often as Zipf's law with the exponent ``zipf`` says, in an order of their own.
+    """
     rng = np.random.default_rng((seed, 1))
     copies = np.minimum(np.ceil(0.1 + rng.pareto(1.0, packets)), 64).astype(np.int64)
-    rule = np.repeat(rng.integers(0, len(rules), packets), copies)[:packets]
+    if zipf:
+        shares = np.arange(1, len(rules) + 1, dtype=np.float64) ** -zipf
+        drawn = rng.permutation(len(rules))[rng.choice(len(rules), packets, p=shares / shares.sum())]
+    else:
+        drawn = rng.integers(0, len(rules), packets)
+    rule = np.repeat(drawn, copies)[:packets]
     burst = np.repeat(np.arange(packets), copies)[:packets]
     fraction = rng.random((packets, 4))[burst]
     rows = np.zeros((packets, layout.words), np.uint64)
