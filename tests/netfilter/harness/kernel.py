@@ -74,6 +74,7 @@ class Router:
     def __init__(self, case: Case, wires: Namespaces) -> None:
         self.case, self.wires = case, wires
         self.names = [i["name"] for i in case.topology["interfaces"]]
+        self.macs = {i["name"]: bytes.fromhex(i["mac"].replace(":", "")) for i in case.topology["interfaces"]}
         self.tables = TABLE_LINE.findall(case.rules)
         self.firsts: dict[int, dict[str, Any]] = {}
         self.sentinels = 0
@@ -121,6 +122,8 @@ class Router:
         iface = packet.iface
         if packet.reply_to is not None:
             iface = self.firsts.get(packet.reply_to, {}).get("iface", iface)
+            if iface != packet.iface:  # it came out elsewhere than the case foresaw
+                frame = self.macs[iface] + frame[6:]
         held_before = self._fragment_memory()
         error, seen = self._send(frame, iface)
         record: dict[str, Any] = {"i": i, "in": iface, "t": packet.t, "pkt": wire.summary(packet.frame[14:])}
