@@ -28,7 +28,7 @@ UNREACHABLE = {
     1: "host-unreachable",
     2: "proto-unreachable",
     3: "port-unreachable",
-    4: "fragmentation-needed",
+    4: "frag-needed",
     9: "net-prohibited",
     10: "host-prohibited",
     13: "admin-prohibited",
