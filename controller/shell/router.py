@@ -27,6 +27,7 @@ from .routing import Routes
 from .runner import Outcome, Runner
 
 NO_ETHERNET = bytes(12) + ETHERTYPE_IPV4
+_OWN = (ENTRY.LOCAL, ENTRY.ANSWER)
 MOST_PASSES = 8  # of one packet and its answers through the program
 WORD = {name: k for k, name in enumerate(METADATA)}
 _KIND_OF = {"icmp-no-route": "icmp-net-unreachable"}
@@ -175,12 +176,26 @@ class Shell:
             left = Left("lo" if kind else None, outcome.frame, mark, kind)
             (handled.emitted if kind else handled.local).append(left)
         elif outcome.port == LOOPBACK:
-            again = list(outcome.metadata)
-            again[WORD["entry"]], again[WORD["pkttype"]] = ENTRY.LOOPED, PKTTYPE.HOST
-            looped = whole._replace(packet=outcome.frame[ETHERNET_BYTES:])
-            self._pass(NO_ETHERNET, looped, LOOPBACK, again, now_s, handled, kind, passes + 1)
+            self._loop(outcome, whole, LOOPBACK, PKTTYPE.HOST, now_s, handled, kind, passes)
         else:
             self._leave(outcome, whole, mark, now_s, handled, kind, passes)
+
+    def _loop(
+        self,
+        outcome: Outcome,
+        whole: Whole,
+        in_port: int,
+        pkttype: PKTTYPE,
+        now_s: float,
+        handled: Handled,
+        kind: str,
+        passes: int,
+    ) -> None:
+        """Take a packet that left as one that arrives."""
+        again = list(outcome.metadata)
+        again[WORD["entry"]], again[WORD["pkttype"]] = ENTRY.LOOPED, pkttype
+        looped = whole._replace(packet=outcome.frame[ETHERNET_BYTES:])
+        self._pass(NO_ETHERNET, looped, in_port, again, now_s, handled, kind, passes + 1)
 
     def _leave(
         self,
@@ -206,6 +221,9 @@ class Shell:
         towards = outcome.metadata[WORD["nexthop"]].to_bytes(4, "big")
         if towards == bytes(4):
             towards = packet[16:20]
+        if outcome.metadata[WORD["entry"]] in _OWN and self.routes.is_broadcast(packet[16:20]):
+            # The router hears its own broadcasts, on the interface on which they leave.
+            self._loop(outcome, whole, interface.number, PKTTYPE.LOOPBACK, now_s, handled, kind, passes)
         ethernet = self._mac(towards, interface) + interface.mac.to_bytes(6, "big") + ETHERTYPE_IPV4
         for piece in pieces:
             (handled.emitted if kind else handled.out).append(
