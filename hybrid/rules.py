@@ -1,0 +1,181 @@
+"""Rule caching in a run: stages with more entries than the NIC has ternary rows keep the busiest ones there.
+
+Between stretches of packets the lists are brought up to date by what each entry was hit since, with as many changes as
+the control channel allows. What a list keeps on the NIC is exactly the packets whose entry in the whole table is cached
+(:mod:`oppcache.cache.rules`), so the engine needs no second list: it asks of the entry that a packet takes whether the
+NIC has it. The ternary table tells what the changes cost there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from oppcache.cache.rules import Change, RuleCache, dependencies_of
+from oppcache.fastpath import Limit, Profile
+from oppcache.fastpath.tcam import Row, Tcam, rows_of_stage
+from oppcache.opp.lower import Lowered
+
+_ROWS = "efsm.entries"
+
+
+@dataclass(frozen=True)
+class RuleSettings:
+    """How rules are cached.
+
+    Attributes:
+        algorithm: one of :data:`oppcache.cache.rules.ALGORITHMS`; empty: stages that do not fit run on the CPU.
+        rows: ternary rows of each stage; None: as the profile says.
+        changes: entries put in, covered or taken out a second, at most.
+        interval: between updates, ns.
+    """
+
+    algorithm: str = ""
+    rows: int | None = None
+    changes: float = 1_000.0
+    interval: int = 10_000_000
+
+
+def limited(profile: Profile, settings: RuleSettings) -> Profile:
+    """The profile with the number of ternary rows that the settings give."""
+    if settings.rows is None:
+        return profile
+    return replace(profile, limits={**profile.limits, _ROWS: Limit(settings.rows)})
+
+
+def without_limit(profile: Profile) -> Profile:
+    """The profile as placement sees it where rules are cached: any number of entries will do."""
+    return replace(profile, limits={k: v for k, v in profile.limits.items() if k != _ROWS})
+
+
+@dataclass
+class _Stage:
+    """One stage with too many entries: numbers of its entries among all, its list and its ternary table."""
+
+    number: int
+    first: int
+    entries: int
+    default: bool
+    cache: RuleCache
+    tcam: Tcam
+    rows: list[list[Row]]
+
+
+class RuleCaching:
+    """The lists of all stages of one run.
+
+    The arrays that it shares with the engine have one item an entry and then one a stage, which stands for packets that
+    take no entry there.
+
+    Attributes:
+        updates: changes made.
+        writes: ternary rows written for them, moved ones too.
+    """
+
+    def __init__(self, lowered: Lowered, profile: Profile, settings: RuleSettings) -> None:
+        """Find the stages that need it.
+
+        Args:
+            lowered: the program.
+            profile: with the ternary rows of a stage, no limit if it has none.
+            settings: how.
+        """
+        self.settings = settings
+        self.updates = self.writes = 0
+        self._allowed = 0.0
+        self._last: int | None = None
+        self._entries = len(lowered.arrays.entries)
+        self.stages: list[_Stage] = []
+        room = profile.number(_ROWS)
+        at = 0
+        for number, stage in enumerate(lowered.program.pipeline()):
+            first, default = at, stage.default is not None
+            at += len(stage.entries) + default
+            if not settings.algorithm or room is None:
+                continue
+            needs = dependencies_of(lowered.program, stage, lowered.layout)
+            if needs.rows.sum() <= room:
+                continue
+            rows, subjects = rows_of_stage(lowered.program, stage, lowered.layout)
+            self.stages.append(
+                _Stage(
+                    number,
+                    first,
+                    len(stage.entries),
+                    default,
+                    RuleCache(needs, room, settings.algorithm),
+                    Tcam(room, subjects),
+                    rows,
+                )
+            )
+
+    def begin(self, runnable: np.ndarray) -> None:
+        """Mark what the NIC does not have when a run begins: nothing of the stages that are cached.
+
+        Args:
+            runnable: ``uint8[entries + stages]``, changed in place.
+        """
+        self._could = runnable.copy()
+        self._publish(runnable)
+
+    def next_update(self) -> int | None:
+        """Virtual time of the next update in ns, None if there is nothing to update."""
+        if not self.stages:
+            return None
+        return 0 if self._last is None else self._last + self.settings.interval
+
+    def update(self, now: int, taken: np.ndarray, runnable: np.ndarray) -> None:
+        """Bring the lists up to date.
+
+        Args:
+            now: virtual time, ns.
+            taken: ``int64[entries + stages]``: packets that took each entry since the last update, on either side.
+            runnable: ``uint8[entries + stages]``: what the NIC can run, changed in place.
+        """
+        if self._last is not None:
+            self._allowed += (now - self._last) * 1e-9 * self.settings.changes
+            # What was not used in an interval is not saved up for ever.
+            self._allowed = min(
+                self._allowed, max(1.0, 2e-9 * self.settings.interval * self.settings.changes)
+            )
+        self._last = now
+        for stage in self.stages:
+            # What the NIC could not run even so is not worth a row.
+            worth = self._of(stage, np.where(self._could, taken, 0))
+            made = stage.cache.update(worth, int(self._allowed))
+            self._allowed -= len(made)
+            self.updates += len(made)
+            for change in made:
+                self._write(stage, change)
+        self._publish(runnable)
+
+    def hits(self, taken: np.ndarray) -> int:
+        """Packets among ``taken`` that belong to stages whose rules are cached."""
+        return sum(int(self._of(stage, taken).sum()) for stage in self.stages)
+
+    def _of(self, stage: _Stage, items: np.ndarray) -> np.ndarray:
+        """A stage's part of an array that is shared with the engine, ``[entries + 1]``."""
+        end = stage.first + stage.entries
+        none = items[self._entries + stage.number] + (items[end] if stage.default else 0)
+        return np.append(items[stage.first : end], none)
+
+    def _publish(self, runnable: np.ndarray) -> None:
+        for stage in self.stages:
+            cached = stage.cache.cached
+            end = stage.first + stage.entries
+            runnable[stage.first : end] = self._could[stage.first : end] * cached[:-1]
+            if stage.default:
+                runnable[end] = self._could[end] * cached[-1]
+            runnable[self._entries + stage.number] = cached[-1]
+
+    def _write(self, stage: _Stage, change: Change) -> None:
+        if change.entry == stage.entries:
+            return  # the last resort's action, no row
+        before = stage.tcam.writes
+        if change.kind == "remove":
+            stage.tcam.remove(change.entry)
+        elif change.new:
+            for row in stage.rows[change.entry]:
+                assert stage.tcam.insert(row) >= 0, "the selection keeps within the table"
+        self.writes += stage.tcam.writes - before
