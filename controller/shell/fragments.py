@@ -39,7 +39,9 @@ def fragments(packet: bytes, mtu: int, came: Whole | None = None) -> list[bytes]
     room = (mtu - h.ihl) & ~7
     sizes = list(came.sizes) if came is not None else []
     body = packet[h.ihl :]
-    if not _fit(sizes, mtu - h.ihl, len(body)):
+    if _fit(sizes, mtu - h.ihl, len(body)):
+        df = False  # Linux's fast path, over the fragments as they came, forgets it
+    else:
         sizes = []
         left = len(body)
         while left:

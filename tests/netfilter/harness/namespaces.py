@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import ipaddress
 import itertools
 import os
 import re
@@ -174,6 +175,11 @@ class Namespaces:
     def _neighbours(self) -> list[str]:
         lines = []
         wanted = set(ADDRESS.findall(self.known))
+        wanted -= {
+            str(ipaddress.ip_interface(a).network.broadcast_address)
+            for i in self.topology["interfaces"]
+            for a in i["addr"]
+        }
         wanted |= {r["via"] for r in self.topology.get("routes", []) if r.get("via")}
         for interface in self.topology["interfaces"]:
             for address in sorted(wanted):

@@ -16,6 +16,15 @@ CHAINS = {
     "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"),
     "filter": ("INPUT", "FORWARD", "OUTPUT"),
 }
+SYSCTLS = (
+    "",
+    "",
+    "",
+    "sysctl: net.netfilter.nf_conntrack_tcp_loose=0\n",
+    "sysctl: net.netfilter.nf_conntrack_tcp_be_liberal=1\n",
+    "mtu: wan0=96\n",
+    "sysctl: net.ipv4.conf.all.rp_filter=1\n",
+)
 FLAGS = ("S", "SA", "A", "PA", "FA", "R", "RA", "F", "-", "SF", "FPU")
 
 ports = st.sampled_from(PORTS)
@@ -57,6 +66,28 @@ def transport(draw: st.DrawFn) -> str:
         wanted = draw(st.sampled_from(["SYN", "SYN,ACK", "ACK", "NONE", "RST"]))
         return f"-p tcp -m tcp {draw(signs)}--tcp-flags FIN,SYN,RST,ACK {wanted}"
     return f"-p tcp -m tcp {draw(signs)}--syn" if kind == "syn" else f"-p {protocol}"
+
+
+@st.composite
+def stateful(draw: st.DrawFn) -> str:
+    """A match that remembers, by numbers small enough to be reached and times too long to."""
+    some = draw(st.integers(1, 3))
+    recent = draw(st.sampled_from(["--set", "--rcheck", "--update --hitcount 2", "! --rcheck", "--remove"]))
+    side = draw(st.sampled_from(["--rsource", "--rdest"]))
+    mode = draw(st.sampled_from(["srcip", "dstip", "srcip,dstport", "srcip,dstip"]))
+    name = f"h{draw(st.integers(0, 10**6))}"
+    return draw(
+        st.sampled_from(
+            [
+                f"-m limit --limit 1/day --limit-burst {some}",
+                f"-m hashlimit --hashlimit-upto 1/day --hashlimit-burst {some} --hashlimit-mode {mode} --hashlimit-name {name}",
+                f"-m hashlimit --hashlimit-above 1/day --hashlimit-burst {some} --hashlimit-mode {mode} --hashlimit-name {name}",
+                f"-m recent {recent} --name r {side}",
+                f"-m statistic --mode nth --every {some + 1} --packet {some - 1}",
+                f"-m connbytes --connbytes {some} --connbytes-dir both --connbytes-mode packets",
+            ]
+        )
+    )
 
 
 @st.composite
@@ -105,6 +136,8 @@ def matches(draw: st.DrawFn, chain: str) -> str:
         words.append(
             f"-m conntrack {draw(signs)}--ctstatus {draw(st.sampled_from(['SEEN_REPLY', 'ASSURED', 'CONFIRMED']))}"
         )
+    elif extra == "stateful":
+        words.append(draw(stateful()))
     elif extra == "connmark":
         words.append(f"-m connmark {draw(signs)}--mark {draw(st.integers(0, 3))}/3")
     return " ".join(words)
@@ -129,6 +162,8 @@ def target(draw: st.DrawFn, table: str, chain: str, match: str, users: list[str]
             rejects.append("REJECT --reject-with tcp-reset")
         return draw(st.sampled_from([*general, "ACCEPT", *rejects]))
     if table == "mangle":
+        if "--syn" in match and "! --syn" not in match:
+            marks += ["TCPMSS --set-mss 600"] * 4
         return draw(st.sampled_from([*general, *marks, *marks]))
     if table == "raw":
         return draw(st.sampled_from([*general, "CT --notrack"]))
@@ -199,6 +234,10 @@ def packet(draw: st.DrawFn, answers: list[int]) -> str:
         return f"{iface} icmp {source}>{to} 8/0 icmp={draw(st.integers(1, 2))}{extra}"
     if protocol == "gre":
         return f"{iface} gre {source}>{to} data=12"
+    if protocol == "tcp":
+        extra += draw(
+            st.sampled_from(["", "", " win=100", " seq=1001", " seq=1500", " seq=70000", " ack=500001"])
+        )
     flags = " " + draw(st.sampled_from(FLAGS)) if protocol == "tcp" else ""
     return f"{iface} {protocol} {source}:{draw(ports)}>{to}:{draw(ports)}{flags}{extra}"
 
@@ -225,4 +264,9 @@ def cases(draw: st.DrawFn) -> str:
         lines.append(line)
         protocols.append(protocol)
     rules = draw(tables())
-    return f"about: random\ntopology: lan-dmz-wan\n--- rules\n{rules}--- packets\n" + "\n".join(lines) + "\n"
+    sysctl = draw(st.sampled_from(SYSCTLS))
+    return (
+        f"about: random\ntopology: lan-dmz-wan\n{sysctl}--- rules\n{rules}--- packets\n"
+        + "\n".join(lines)
+        + "\n"
+    )
