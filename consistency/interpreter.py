@@ -24,6 +24,7 @@ from .vocabulary import (
     A_ZERO_N,
     A_ZERO_Q,
     ACTION_MESSAGE,
+    C_CLEAR_CONTEXT,
     C_DRAIN,
     C_DRAIN_KEEP,
     C_DROP_HELD,
@@ -67,6 +68,7 @@ from .vocabulary import (
     G_R_NEWER,
     G_RESET,
     G_SAME_INCARNATION,
+    G_VERSION_CURRENT,
     G_VERSION_NEWER,
     IMPOSSIBLE,
     INCARNATION_SHIFT,
@@ -105,9 +107,10 @@ def truths(entry, node, message, facts):
     word |= (1 << G_N_NEWER) if n > entry[E_N] else 0
     word |= (1 << G_DRAINED) if n == entry[E_Q] else 0
     word |= (1 << G_VERSION_NEWER) if message[M_VERSION] > entry[E_VERSION] else 0
+    word |= (1 << G_VERSION_CURRENT) if message[M_VERSION] == entry[E_VERSION] else 0
     word |= (1 << G_NOT_STALE) if incarnation >= node[N_PEER] else 0
     word |= (1 << G_OWN_INCARNATION) if incarnation == node[N_INCARNATION] else 0
-    word |= (1 << G_RESET) if incarnation > tenancy else 0
+    word |= (1 << G_RESET) if 0 < tenancy < incarnation else 0
     word |= (1 << G_SAME_INCARNATION) if incarnation == tenancy else 0
     word |= (1 << G_G_GIVEN) if g != 0 else 0
     word |= (1 << G_HOLDING_ANY) if entry[E_HELD] > 0 else 0
@@ -145,6 +148,12 @@ def transition(protocol, role, entry, node, event, message, facts, out):
         the number of commands, or IMPOSSIBLE. An event that the table ignores gives 0 and changes nothing.
     """
     row = choose(protocol, role, entry[E_STATE], event, truths(entry, node, message, facts))
+    return take(protocol, row, entry, node, message, out)
+
+
+@kernel
+def take(protocol, row, entry, node, message, out):
+    """The second half of a transition: what the chosen row says."""
     if row < 0:
         return IMPOSSIBLE if row == IMPOSSIBLE - 1 else 0
     if protocol.rows["next"][row] < 0:
@@ -183,6 +192,9 @@ def act(code, entry, node, message, out, commands):
         out[commands, K_KIND] = EV_PUNT_WATCHED
     elif verb == C_PUNT_DEPARTED:
         out[commands, K_KIND] = EV_PUNT_DEPARTED
+    elif verb == C_CLEAR_CONTEXT:
+        entry[E_VERSION] = 0
+        out[commands, K_VERSION] = 0
     else:
         about_held(verb, entry, out[commands])
     return commands + 1

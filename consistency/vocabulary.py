@@ -264,9 +264,10 @@ GUARDS = tuple(
             ("n-newer", "the message's count is above the entry's"),
             ("drained", "the message's count is the entry's q: all outputs up to it have left"),
             ("version-newer", "the message's version is above that of the context held here"),
+            ("version-current", "the message's version is that of the context held here"),
             ("not-stale", "the message's incarnation is not older than the newest seen of the other side"),
             ("own-incarnation", "the message names this side's present incarnation"),
-            ("reset", "the message comes from a NIC incarnation newer than the entry's g"),
+            ("reset", "the entry has a g, and the message comes from a newer NIC incarnation"),
             ("same-incarnation", "the message comes from the NIC incarnation of the entry's g"),
             ("g-given", "the message names a tenancy"),
             ("holding-any", "packets of the key are held on this side"),
@@ -281,10 +282,12 @@ GUARD: dict[str, int] = {g.name: g.code for g in GUARDS}
 (G_G_CURRENT, G_G_NEWER, G_R_CURRENT, G_R_NEWER, G_N_CURRENT, G_N_NEWER, G_DRAINED, G_VERSION_NEWER) = range(
     8
 )
-(G_NOT_STALE, G_OWN_INCARNATION, G_RESET, G_SAME_INCARNATION, G_G_GIVEN, G_HOLDING_ANY) = range(8, 14)
-FIRST_FACT = 14
+(G_VERSION_CURRENT, G_NOT_STALE, G_OWN_INCARNATION, G_RESET, G_SAME_INCARNATION, G_G_GIVEN, G_HOLDING_ANY) = (
+    range(8, 15)
+)
+FIRST_FACT = 15
 # Bits of the `facts` argument of `transition`, in the place that they have among the guards.
-F_SLOT_FREE, F_HOLD_FULL, F_RETRIES_SPENT, F_CHANGES_LABEL = 1 << 14, 1 << 15, 1 << 16, 1 << 17
+F_SLOT_FREE, F_HOLD_FULL, F_RETRIES_SPENT, F_CHANGES_LABEL = 1 << 15, 1 << 16, 1 << 17, 1 << 18
 FACTS = F_SLOT_FREE | F_HOLD_FULL | F_RETRIES_SPENT | F_CHANGES_LABEL
 # Fields that a guard or an action reads of the message.
 READS = {
@@ -296,6 +299,7 @@ READS = {
     "n-newer": "n",
     "drained": "n",
     "version-newer": "version",
+    "version-current": "version",
     "not-stale": "incarnation",
     "own-incarnation": "incarnation",
     "reset": "incarnation",
@@ -313,6 +317,7 @@ EXCLUSIVE = (
     ("g-current", "g-newer"),
     ("r-current", "r-newer"),
     ("n-current", "n-newer"),
+    ("version-current", "version-newer"),
     ("reset", "same-incarnation"),
 )
 
@@ -352,6 +357,7 @@ ACTIONS = tuple(
             ("drop-held", "drop all held packets (counted)"),
             ("free", "forget the tenancy: g, r, count, q and tries; the NIC's slot is free"),
             ("fail", "count one failed promotion"),
+            ("clear-context", "the context held here := that of a key never seen"),
             ("send", "send a message over the control channel"),
             ("put", "put a message into the data ring as a marker, behind what is in it"),
         )
@@ -362,7 +368,7 @@ ACTION: dict[str, int] = {a.name: a.code for a in ACTIONS}
 (A_CLEAR_Q, A_ZERO_Q, A_FORGET_G, A_NOTE_PEER, A_COUNT_TRY, A_CLEAR_TRIES, A_TAKE_CONTEXT) = range(8, 15)
 (C_PROCESS, C_PROCESS_KEEP, C_HOLD, C_DROP, C_BOUNCE, C_PUNT_ABSENT, C_PUNT_WATCHED) = range(15, 22)
 (C_PUNT_DEPARTED, C_FLUSH, C_DRAIN, C_DRAIN_KEEP, C_RELEASE, C_DROP_HELD, C_FREE, C_FAIL) = range(22, 30)
-C_SEND, C_PUT = 30, 31
+C_CLEAR_CONTEXT, C_SEND, C_PUT = 30, 31, 32
 C_TAKE_CONTEXT = A_TAKE_CONTEXT  # also a command: the caller copies the context
 # An action that takes a message is lowered as code + ACTION_MESSAGE * (message code + 1).
 ACTION_MESSAGE = 64
@@ -393,6 +399,7 @@ PACKET_ACTIONS = {
 
 # What a state's timer may be, as the experiment's `consistency` keys name them; 0 is no timer.
 TIMERS = ("none", "resend", "hold_timeout", "writeback_interval")
+TIMER_WRITEBACK = 3
 TIMER_DOCS = (
     "no timer",
     "a message may be lost: send it again",

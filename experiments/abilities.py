@@ -11,18 +11,6 @@ from collections.abc import Sequence
 from oppcache.opp.errors import Mark, Problems, near_miss
 
 PLANNED_PROFILES = ("netfpga-sume", "netfpga-sume-wide", "smartnic-2025")
-PLANNED_PROTOCOLS = (
-    "naive",
-    "forget",
-    "write-through",
-    "freeze-drop",
-    "drain",
-    "buffer-forward",
-    "fetch",
-    "cas",
-    "cas-hold",
-    "output-commit",
-)
 PLANNED_EVICTION = ("clock", "s3fifo", "lfu", "lfu-aged", "slru", "twoq", "arc", "wtinylfu", "lirs", "random")
 PLANNED_ADMISSION = ("probability", "rate", "count-min", "spacesaving", "heavykeeper", "tinylfu", "gap-aware")
 

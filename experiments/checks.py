@@ -108,7 +108,7 @@ def _check_abilities(tree: MarkedDict, experiment: Experiment, problems: Problem
     profile, protocol = experiment.nic.profile, experiment.consistency.protocol
     place, planned = mark("nic", "profile"), abilities.PLANNED_PROFILES
     check_name(problems, "nic.profile", profile, runnable_profile_names(), planned, place)
-    place, later = mark("consistency", "protocol"), [*protocol_names(), *abilities.PLANNED_PROTOCOLS]
+    place, later = mark("consistency", "protocol"), protocol_names()
     check_name(problems, "consistency.protocol", protocol, RUNNABLE_PROTOCOLS, later, place)
     only = (
         (("cache", "unit"), experiment.cache.unit, "context"),

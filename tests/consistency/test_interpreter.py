@@ -29,9 +29,10 @@ def plain_guards(entry: Entry, node: Entry, message: Entry, facts: set[str]) -> 
         "n-newer": message["n"] > entry["n"],
         "drained": message["n"] == entry["q"],
         "version-newer": message["version"] > entry["version"],
+        "version-current": message["version"] == entry["version"],
         "not-stale": not message["incarnation"] < node["peer"],
         "own-incarnation": message["incarnation"] == node["incarnation"],
-        "reset": message["incarnation"] > g_incarnation,
+        "reset": g_incarnation > 0 and message["incarnation"] > g_incarnation,
         "same-incarnation": message["incarnation"] == g_incarnation,
         "g-given": message["g"] > 0,
         "holding-any": entry["held"] > 0,
@@ -75,6 +76,8 @@ def plain_transition(
                 fields.update({name: message[name] for name in ECHO[what]})
             if verb == "take-context":
                 entry["version"] = fields["version"] = message["version"]
+            elif verb == "clear-context":
+                entry["version"] = fields["version"] = 0
             elif verb in ("hold", "process-keep"):
                 entry["held"] += 1
             elif verb in ("flush", "drain", "release", "drop-held", "drain-keep"):

@@ -1,0 +1,129 @@
+"""What must be true, kept beside the system: which packets were applied, have left, are accounted for."""
+
+from __future__ import annotations
+
+from oppcache._jit import kernel
+
+from ..vocabulary import CPU, E_STATE, NIC
+from .layout import (
+    B_CHECKPOINT,
+    B_CONTEXT,
+    B_FLOOR,
+    B_LATEST,
+    KEY_WORDS,
+    S_APPLIED,
+    S_EGRESSED,
+    S_ENTERED,
+    S_KEY_OF,
+    S_KEYS,
+    S_LOST,
+    bits,
+    highest,
+)
+
+# Violations, bit PROPERTY[name] each; above them what a step says beside.
+ONE_OWNER, EXACTLY_ONCE, ORDER, EGRESS_ORDER, NO_LOSS, ROLLBACK, REACHED_IMPOSSIBLE = (
+    1 << i for i in range(7)
+)
+OUTPUT_COMMIT = 1 << 8
+DISABLED = 1 << 20  # a bound of the model is in the way: the step is not taken
+OVERFLOW = 1 << 21  # the state does not fit the stored form
+SAFETY = ONE_OWNER | EXACTLY_ONCE | ORDER | EGRESS_ORDER | NO_LOSS | ROLLBACK | REACHED_IMPOSSIBLE
+
+
+@kernel
+def apply(protocol, s, role, key, packet):
+    """Run a packet on the context that a side holds; returns violations."""
+    b = S_KEYS + key * KEY_WORDS
+    wrong = 0
+    other = 1 - role
+    if protocol.states["owns"][other, s[b + 8 * other + E_STATE]]:
+        wrong |= ONE_OWNER
+    if s[S_APPLIED] >> packet & 1:
+        wrong |= EXACTLY_ONCE
+    copy, latest = s[b + B_CONTEXT + role], s[b + B_LATEST]
+    if copy != latest:
+        wrong |= _settle(s, b, copy, latest)
+    s[b + B_FLOOR] = 0
+    if packet < highest(copy):
+        wrong |= ORDER
+    copy |= 1 << packet
+    s[b + B_CONTEXT + role] = copy
+    s[b + B_LATEST] = copy
+    s[S_APPLIED] |= 1 << packet
+    return wrong
+
+
+@kernel
+def _settle(s, b, copy, latest):
+    """A packet is about to run on another context than the newest: only after a crash, and then a prefix."""
+    if s[b + B_FLOOR] == 0:
+        return EXACTLY_ONCE
+    prefix = latest & ((1 << (highest(copy) + 1)) - 1)
+    if copy != prefix or bits(copy) < s[b + B_FLOOR] - 1:
+        return ROLLBACK
+    return OUTPUT_COMMIT if latest & ~copy & s[S_EGRESSED] else 0
+
+
+@kernel
+def leave(s, key, packet):
+    """A packet leaves the system; returns violations."""
+    wrong = 0
+    flow = s[S_KEY_OF] if key else ~s[S_KEY_OF]
+    if s[S_EGRESSED] >> packet & 1:
+        wrong |= EXACTLY_ONCE
+    if packet < highest(s[S_EGRESSED] & flow & 31):
+        wrong |= EGRESS_ORDER
+    s[S_EGRESSED] |= 1 << packet
+    return wrong
+
+
+@kernel
+def fall_to(s, b, copy):
+    """After a crash the key's history may go back as far as this copy."""
+    floor = 1 + bits(copy)
+    if s[b + B_FLOOR] == 0 or floor < s[b + B_FLOOR]:
+        s[b + B_FLOOR] = floor
+
+
+@kernel
+def nic_crashes(protocol, s, key):
+    """Ghosts at a NIC crash: what it owned goes back to the CPU's copy."""
+    b = S_KEYS + key * KEY_WORDS
+    held = protocol.states["context"][NIC, s[b + E_STATE]] and s[b + B_CONTEXT] == s[b + B_LATEST]
+    if held and not protocol.states["owns"][CPU, s[b + 8 + E_STATE]]:
+        fall_to(s, b, s[b + B_CONTEXT + CPU])
+
+
+@kernel
+def cpu_crashes(protocol, s, key):
+    """Ghosts at a CPU crash: what it owned goes back to the checkpoint."""
+    b = S_KEYS + key * KEY_WORDS
+    held = protocol.states["context"][NIC, s[b + E_STATE]] and s[b + B_CONTEXT] == s[b + B_LATEST]
+    state = s[b + 8 + E_STATE]
+    if protocol.states["owns"][CPU, state] or (protocol.states["context"][CPU, state] and not held):
+        fall_to(s, b, s[b + B_CHECKPOINT])
+
+
+@kernel
+def is_quiet(protocol, s, keys):
+    """Whether all that entered is accounted for and each key has exactly one owner."""
+    if s[S_EGRESSED] | s[S_LOST] != (1 << s[S_ENTERED]) - 1:
+        return False
+    for key in range(keys):
+        b = S_KEYS + key * KEY_WORDS
+        nic = protocol.states["owns"][NIC, s[b + E_STATE]]
+        cpu = protocol.states["owns"][CPU, s[b + 8 + E_STATE]]
+        if nic == cpu:
+            return False
+    return True
+
+
+@kernel
+def two_owners(protocol, s, keys):
+    """Whether both sides say that they own a key."""
+    for key in range(keys):
+        b = S_KEYS + key * KEY_WORDS
+        if protocol.states["owns"][NIC, s[b + E_STATE]] and protocol.states["owns"][CPU, s[b + 8 + E_STATE]]:
+            return True
+    return False

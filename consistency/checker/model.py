@@ -1,0 +1,96 @@
+"""What is checked: how many packets, migrations and faults, and on which channel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from oppcache.opp.errors import InputError, Problems
+
+from ..table import Protocol
+from .layout import CRASHES_MAX, KEYS_MAX, MIGRATIONS_MAX, PACKETS_MAX, QUEUES_MAX
+
+MARKERS = 2  # in one ring at a time; a step that would put a third waits
+
+(
+    P_KEYS,
+    P_PACKETS,
+    P_QUEUES,
+    P_LOSSY,
+    P_SPREAD,
+    P_INSTANT,
+    P_LIVENESS,
+    P_MARKERS,
+    P_WRITEBACKS,
+    P_CHECKPOINTS,
+) = range(10)
+PARAMETERS = 10
+
+
+@dataclass(frozen=True)
+class Model:
+    """Bounds of a check; totals.
+
+    Attributes:
+        keys: contexts; they share the rings.
+        packets: packets that enter, each of any key.
+        promotions: times that the CPU's policy may ask for a promotion.
+        demotions: times that a policy may ask for a demotion, on either side.
+        nic_crashes: restarts of the NIC.
+        cpu_crashes: restarts of the CPU.
+        ring_drops: packets or markers that a ring may drop.
+        queues: RX queues.
+        lossy: control messages may be lost, duplicated, delayed and reordered; else each arrives once, in order.
+        liveness: also check that every state leads to a quiet one.
+    """
+
+    keys: int = 1
+    packets: int = 0
+    promotions: int = 0
+    demotions: int = 0
+    nic_crashes: int = 0
+    cpu_crashes: int = 0
+    ring_drops: int = 0
+    queues: int = 1
+    lossy: bool = False
+    liveness: bool = True
+
+    def check(self) -> None:
+        """Refuse what does not fit a stored state.
+
+        Raises:
+            InputError: every bound that is too large or too small.
+        """
+        limits = {
+            "keys": (1, KEYS_MAX),
+            "packets": (0, PACKETS_MAX),
+            "promotions": (0, MIGRATIONS_MAX),
+            "demotions": (0, MIGRATIONS_MAX),
+            "nic_crashes": (0, CRASHES_MAX),
+            "cpu_crashes": (0, CRASHES_MAX),
+            "ring_drops": (0, 3),
+            "queues": (1, QUEUES_MAX),
+        }
+        problems = Problems()
+        for name, (low, high) in limits.items():
+            got = getattr(self, name)
+            if not low <= got <= high:
+                problems.add(f"{name.replace('_', '-')}: got {got}, expected {low} to {high}")
+        if problems:
+            raise InputError(problems.items)
+
+    def parameters(self, protocol: Protocol) -> np.ndarray:
+        """The bounds as the kernels take them."""
+        values = np.zeros(PARAMETERS, np.int64)
+        values[P_KEYS], values[P_PACKETS], values[P_QUEUES] = self.keys, self.packets, self.queues
+        values[P_LOSSY] = self.lossy and not protocol.instantaneous
+        values[P_SPREAD], values[P_INSTANT] = protocol.spread, protocol.instantaneous
+        values[P_LIVENESS], values[P_MARKERS] = self.liveness, MARKERS
+        # Nobody reads a written-back copy or a checkpoint unless somebody crashes.
+        values[P_WRITEBACKS], values[P_CHECKPOINTS] = self.nic_crashes > 0, self.cpu_crashes > 0
+        return values
+
+    def but(self, **changes: int | bool) -> Model:
+        """The same with some bounds changed."""
+        return replace(self, **changes)  # type: ignore[arg-type]

@@ -1,0 +1,340 @@
+"""What can happen next in a state: every move, and what it does."""
+
+from __future__ import annotations
+
+from oppcache._jit import kernel
+
+from ..interpreter import choose, reset_entry
+from ..vocabulary import (
+    CPU,
+    E_G,
+    E_STATE,
+    EV_BOUNCED,
+    EV_PACKET,
+    EV_SUSPECT,
+    EV_TIMEOUT,
+    EV_UNRUNNABLE,
+    EV_WANT_DEMOTE,
+    EV_WANT_EVICT,
+    EV_WANT_PROMOTE,
+    F_CHANGES_LABEL,
+    INCARNATION_SHIFT,
+    NIC,
+    TIMER_WRITEBACK,
+)
+from . import ghosts
+from .layout import (
+    B_CHECKPOINT,
+    B_CONTEXT,
+    B_HELD,
+    I_ID,
+    I_KEY,
+    KEY_WORDS,
+    OUTPUT,
+    Q_RX,
+    Q_TO_CPU,
+    Q_TO_NIC,
+    Q_TX,
+    QUEUE_ITEMS,
+    S_COUNTS,
+    S_CPU,
+    S_CPU_CRASHES,
+    S_DEMOTIONS,
+    S_DROPS,
+    S_ENTERED,
+    S_ITEMS,
+    S_KEY_OF,
+    S_KEYS,
+    S_LOST,
+    S_NIC,
+    S_NIC_CRASHES,
+    S_PROMOTIONS,
+)
+from .model import (
+    P_CHECKPOINTS,
+    P_INSTANT,
+    P_KEYS,
+    P_LIVENESS,
+    P_LOSSY,
+    P_PACKETS,
+    P_QUEUES,
+    P_SPREAD,
+    P_WRITEBACKS,
+)
+from .step import happen, remove, word_of
+
+# Kinds of moves. A move is (kind, a, b, facts, queue that punts take, role).
+MOVE_ARRIVE, MOVE_RX, MOVE_TX, MOVE_TO_NIC, MOVE_TO_CPU, MOVE_OWN = range(6)
+MOVE_DROP, MOVE_NIC_CRASH, MOVE_CPU_CRASH, MOVE_CHECKPOINT, MOVE_LOSE = range(6, 11)
+MOVES_MAX = 400
+MOVE_WORDS = 6
+
+
+@kernel(forceinline=False)
+def list_moves(parameters, protocol, s, facts_read, moves):
+    """Write every move of a state to ``moves`` (int64[MOVES_MAX, MOVE_WORDS]); returns how many."""
+    count = 0
+    keys, spread = parameters[P_KEYS], parameters[P_SPREAD] and parameters[P_QUEUES] > 1
+    for queue in range(parameters[P_QUEUES]):
+        if s[S_COUNTS + Q_RX + queue] > 0:
+            item = s[S_ITEMS + (Q_RX + queue) * QUEUE_ITEMS]
+            count = _with_facts(
+                protocol, s, facts_read, moves, count, MOVE_RX, queue, 0, CPU, item >> I_KEY & 1, item & 31, 1
+            )
+    if s[S_COUNTS + Q_TX] > 0:
+        item = s[S_ITEMS + Q_TX * QUEUE_ITEMS]
+        event, ways = item & 31, parameters[P_QUEUES] if spread else 1
+        if event == OUTPUT:
+            count = _add(moves, count, MOVE_TX, 0, 0, 0, 0, NIC)
+        else:
+            count = _with_facts(
+                protocol, s, facts_read, moves, count, MOVE_TX, 0, 0, NIC, item >> I_KEY & 1, event, ways
+            )
+    for kind, queue, role in ((MOVE_TO_NIC, Q_TO_NIC, NIC), (MOVE_TO_CPU, Q_TO_CPU, CPU)):
+        deliverable = s[S_COUNTS + queue] if parameters[P_LOSSY] else min(s[S_COUNTS + queue], 1)
+        for i in range(deliverable):
+            item = s[S_ITEMS + queue * QUEUE_ITEMS + i]
+            ways = parameters[P_QUEUES] if spread and role == NIC else 1
+            count = _with_facts(
+                protocol, s, facts_read, moves, count, kind, i, 0, role, item >> I_KEY & 1, item & 31, ways
+            )
+    if parameters[P_INSTANT] and count > 0:
+        return count
+    for key in range(keys):
+        count = _own_moves(parameters, protocol, s, facts_read, moves, count, key, spread)
+    return _faults(parameters, s, moves, count)
+
+
+@kernel
+def _add(moves, count, kind, a, b, facts, queue, role):
+    moves[count, 0] = kind
+    moves[count, 1] = a
+    moves[count, 2] = b
+    moves[count, 3] = facts
+    moves[count, 4] = queue
+    moves[count, 5] = role
+    return count + 1
+
+
+@kernel(forceinline=False)
+def _with_facts(protocol, s, facts_read, moves, count, kind, a, b, role, key, event, ways):
+    """A move with every combination of the facts that its cell looks at, and every queue it may take."""
+    state = s[S_KEYS + key * KEY_WORDS + 8 * role + E_STATE]
+    if protocol.cells["rows"][role, state, event] == 0:
+        # Ignored: still to be done where it takes the item out of a ring or queue.
+        return _add(moves, count, kind, a, b, 0, 0, role)
+    read = facts_read[role, state, event] & ~F_CHANGES_LABEL
+    facts = read
+    while True:
+        for queue in range(ways):
+            count = _add(moves, count, kind, a, b, facts | F_CHANGES_LABEL, queue, role)
+        if facts == 0:
+            return count
+        facts = (facts - 1) & read
+
+
+@kernel(forceinline=False)
+def _own_moves(parameters, protocol, s, facts_read, moves, count, key, spread):
+    """Arrivals, what the policies want, timers."""
+    b = S_KEYS + key * KEY_WORDS
+    nic, cpu = s[b + E_STATE], s[b + 8 + E_STATE]
+    ways = parameters[P_QUEUES] if spread else 1
+    if s[S_ENTERED] < parameters[P_PACKETS]:
+        count = _with_facts(
+            protocol, s, facts_read, moves, count, MOVE_ARRIVE, EV_PACKET, key, NIC, key, EV_PACKET, ways
+        )
+        if s[S_DEMOTIONS] > 0 and protocol.cells["rows"][NIC, nic, EV_UNRUNNABLE] > 0:
+            count = _with_facts(
+                protocol,
+                s,
+                facts_read,
+                moves,
+                count,
+                MOVE_ARRIVE,
+                EV_UNRUNNABLE,
+                key,
+                NIC,
+                key,
+                EV_UNRUNNABLE,
+                ways,
+            )
+    for event in range(EV_WANT_PROMOTE, EV_SUSPECT + 1):
+        for role in range(2):
+            state = nic if role == NIC else cpu
+            if protocol.cells["rows"][role, state, event] > 0 and _wanted(
+                parameters, protocol, s, b, role, event
+            ):
+                some = ways if role == NIC else 1
+                count = _with_facts(
+                    protocol, s, facts_read, moves, count, MOVE_OWN, event, key, role, key, event, some
+                )
+    return count
+
+
+@kernel
+def _wanted(parameters, protocol, s, b, role, event):
+    """Whether an event of a side's own can come."""
+    # On a reliable channel a timer is longer than a round trip.
+    waits = not parameters[P_LOSSY] and s[S_COUNTS + Q_TO_CPU] + s[S_COUNTS + Q_TO_NIC] > 0
+    if event == EV_TIMEOUT:
+        timer = protocol.states["timer"][role, s[b + 8 * role + E_STATE]]
+        return timer > 0 and not waits and (timer != TIMER_WRITEBACK or parameters[P_WRITEBACKS] > 0)
+    if event == EV_WANT_PROMOTE:
+        return s[S_PROMOTIONS] > 0
+    if event == EV_WANT_DEMOTE or event == EV_WANT_EVICT:
+        return s[S_DEMOTIONS] > 0
+    if event == EV_SUSPECT:
+        return not waits and 0 < s[b + 8 + E_G] >> INCARNATION_SHIFT < s[S_NIC]
+    return True
+
+
+@kernel
+def _faults(parameters, s, moves, count):
+    if s[S_DROPS] > 0:
+        for queue in (Q_RX, Q_RX + 1, Q_TX):
+            for place in range(s[S_COUNTS + queue]):
+                count = _add(moves, count, MOVE_DROP, queue, place, 0, 0, NIC)
+    if s[S_NIC_CRASHES] > 0:
+        count = _add(moves, count, MOVE_NIC_CRASH, 0, 0, 0, 0, NIC)
+    if s[S_CPU_CRASHES] > 0:
+        count = _add(moves, count, MOVE_CPU_CRASH, 0, 0, 0, 0, NIC)
+        for key in range(parameters[P_KEYS]):
+            b = S_KEYS + key * KEY_WORDS
+            if parameters[P_CHECKPOINTS] and s[b + B_CHECKPOINT] != s[b + B_CONTEXT + CPU]:
+                count = _add(moves, count, MOVE_CHECKPOINT, key, 0, 0, 0, NIC)
+    if parameters[P_LOSSY] and parameters[P_LIVENESS] and s[S_COUNTS + Q_TO_NIC] + s[S_COUNTS + Q_TO_CPU] > 0:
+        count = _add(moves, count, MOVE_LOSE, 0, 0, 0, 0, NIC)
+    return count
+
+
+@kernel
+def is_own_step(move):
+    """Whether a quiet system would still make this move: no fault, no arrival, nothing that a policy wants."""
+    kind = move[0]
+    if kind == MOVE_OWN:
+        return move[1] == EV_TIMEOUT or move[1] == EV_SUSPECT
+    return MOVE_RX <= kind <= MOVE_TO_CPU
+
+
+@kernel(forceinline=False)
+def is_idle(parameters, protocol, s, move, message):
+    """Whether nothing comes of a message that stays where it is, or of an event of a side's own."""
+    kind, event = move[0], move[1]
+    if kind == MOVE_OWN:
+        role, key, item = move[5], move[2], 0
+    elif (kind == MOVE_TO_NIC or kind == MOVE_TO_CPU) and parameters[P_LOSSY]:
+        role = NIC if kind == MOVE_TO_NIC else CPU
+        item = s[S_ITEMS + (Q_TO_NIC if kind == MOVE_TO_NIC else Q_TO_CPU) * QUEUE_ITEMS + move[1]]
+        key, event = item >> I_KEY & 1, item & 31
+    else:
+        return False
+    b = S_KEYS + key * KEY_WORDS
+    state = s[b + 8 * role + E_STATE]
+    if protocol.cells["rows"][role, state, event] <= 0:
+        return protocol.cells["rows"][role, state, event] == 0
+    node = s[S_CPU : S_CPU + 3] if role == CPU else s[S_NIC : S_NIC + 3]
+    row = choose(protocol, role, state, event, word_of(s, b, role, node, item, message, move[3]))
+    if row < 0:
+        return row == -1
+    return protocol.rows["actions"][row] == 0 and protocol.rows["next"][row] == state
+
+
+@kernel(forceinline=False)
+def make(parameters, analysis, protocol, s, move, message, out, fired):
+    """Make a move on ``s``; returns violations, or DISABLED where nothing comes of it."""
+    kind, a, b, facts, chosen = move[0], move[1], move[2], move[3], move[4]
+    role, key, event, item, packet = NIC, 0, a, 0, -1
+    if kind == MOVE_ARRIVE:
+        key, packet = b, s[S_ENTERED]
+        s[S_ENTERED] += 1
+        s[S_KEY_OF] |= key << packet
+        if event == EV_UNRUNNABLE:
+            s[S_DEMOTIONS] -= 1
+    elif kind == MOVE_OWN:
+        key = b
+        role = move[5]
+    elif kind == MOVE_RX or kind == MOVE_TX:
+        item = remove(s, Q_TX if kind == MOVE_TX else Q_RX + a, 0)
+        key, event = item >> I_KEY & 1, item & 31
+        role = NIC if kind == MOVE_TX else CPU
+        if event == OUTPUT:
+            return ghosts.leave(s, key, item >> I_ID & 7)
+        if event >= EV_BOUNCED:
+            packet = item >> I_ID & 7
+    elif kind == MOVE_TO_NIC or kind == MOVE_TO_CPU:
+        queue = Q_TO_NIC if kind == MOVE_TO_NIC else Q_TO_CPU
+        item = s[S_ITEMS + queue * QUEUE_ITEMS + a]
+        if not parameters[P_LOSSY]:
+            item = remove(s, queue, 0)
+        key, event = item >> I_KEY & 1, item & 31
+        role = NIC if kind == MOVE_TO_NIC else CPU
+    else:
+        return _fault(parameters, protocol, s, kind, a, b)
+    wrong = happen(
+        parameters, analysis, protocol, s, role, key, event, item, packet, facts, chosen, message, out, fired
+    )
+    if kind == MOVE_OWN:
+        _spend(s, event)
+    return wrong
+
+
+@kernel
+def _spend(s, event):
+    if event == EV_WANT_PROMOTE:
+        s[S_PROMOTIONS] -= 1
+    elif event == EV_WANT_DEMOTE or event == EV_WANT_EVICT:
+        s[S_DEMOTIONS] -= 1
+
+
+@kernel(forceinline=False)
+def _fault(parameters, protocol, s, kind, a, b):
+    if kind == MOVE_DROP:
+        item = remove(s, a, b)
+        s[S_DROPS] -= 1
+        if item & 31 >= EV_BOUNCED:
+            s[S_LOST] |= 1 << (item >> I_ID & 7)
+    elif kind == MOVE_LOSE:
+        s[S_COUNTS + Q_TO_NIC] = 0
+        s[S_COUNTS + Q_TO_CPU] = 0
+    elif kind == MOVE_CHECKPOINT:
+        block = S_KEYS + a * KEY_WORDS
+        s[block + B_CHECKPOINT] = s[block + B_CONTEXT + CPU]
+    elif kind == MOVE_NIC_CRASH:
+        s[S_NIC_CRASHES] -= 1
+        _restart(s, S_NIC)
+        for key in range(parameters[P_KEYS]):
+            ghosts.nic_crashes(protocol, s, key)
+            _forget(protocol, s, key, NIC)
+            s[S_KEYS + key * KEY_WORDS + B_CONTEXT] = 0
+        while s[S_COUNTS + Q_TX] > 0:
+            item = remove(s, Q_TX, 0)
+            if item & 31 >= EV_BOUNCED:
+                s[S_LOST] |= 1 << (item >> I_ID & 7)
+    else:
+        s[S_CPU_CRASHES] -= 1
+        _restart(s, S_CPU)
+        for key in range(parameters[P_KEYS]):
+            ghosts.cpu_crashes(protocol, s, key)
+            _forget(protocol, s, key, CPU)
+            block = S_KEYS + key * KEY_WORDS
+            s[block + B_CONTEXT + CPU] = s[block + B_CHECKPOINT]
+    return 0
+
+
+@kernel
+def _restart(s, side):
+    s[side] += 1
+    s[side + 1] = 0
+    s[side + 2] = 0
+
+
+@kernel
+def _forget(protocol, s, key, role):
+    """A side forgets a key at its restart; the packets in its buffer are lost."""
+    b = S_KEYS + key * KEY_WORDS
+    held = s[b + B_HELD + role]
+    while held:
+        s[S_LOST] |= 1 << ((held & 7) - 1)
+        held >>= 3
+    s[b + B_HELD + role] = 0
+    reset_entry(protocol, role, s[b + 8 * role : b + 8 * role + 8], True)

@@ -1,0 +1,306 @@
+"""One event on one side of the model: the interpreter's transition, and its commands carried out."""
+
+from __future__ import annotations
+
+from oppcache._jit import kernel
+
+from ..interpreter import choose, take, truths
+from ..vocabulary import (
+    C_BOUNCE,
+    C_CLEAR_CONTEXT,
+    C_DRAIN,
+    C_DRAIN_KEEP,
+    C_DROP,
+    C_DROP_HELD,
+    C_FLUSH,
+    C_HOLD,
+    C_PROCESS,
+    C_PROCESS_KEEP,
+    C_PUNT_ABSENT,
+    C_PUNT_DEPARTED,
+    C_PUNT_WATCHED,
+    C_PUT,
+    C_RELEASE,
+    C_SEND,
+    C_TAKE_CONTEXT,
+    CPU,
+    E_HELD,
+    E_STATE,
+    E_VERSION,
+    EV_BOUNCED,
+    EV_PUNT_ABSENT,
+    IMPOSSIBLE,
+    K_CODE,
+    K_G,
+    K_INCARNATION,
+    K_KIND,
+    K_N,
+    K_R,
+    K_VERSION,
+    M_G,
+    M_INCARNATION,
+    M_KEY,
+    M_KIND,
+    M_N,
+    M_PACKET,
+    M_R,
+    M_VERSION,
+    NIC,
+)
+from .ghosts import DISABLED, NO_LOSS, OVERFLOW, REACHED_IMPOSSIBLE, apply, leave
+from .layout import (
+    B_CONTEXT,
+    B_HELD,
+    I_G,
+    I_ID,
+    I_INCARNATION,
+    I_KEY,
+    I_MASK,
+    I_N,
+    I_R,
+    KEY_WORDS,
+    OUTPUT,
+    Q_RX,
+    Q_TO_CPU,
+    Q_TO_NIC,
+    Q_TX,
+    QUEUE_ITEMS,
+    S_COUNTS,
+    S_CPU,
+    S_ITEMS,
+    S_KEYS,
+    S_LOST,
+    S_NIC,
+    bits,
+    held_count,
+    long_g,
+    long_r,
+    short_g,
+    short_r,
+)
+from .model import P_INSTANT, P_LOSSY, P_MARKERS, P_QUEUES, P_SPREAD
+
+FIRST_PUNT = EV_PUNT_ABSENT
+
+
+@kernel
+def read_item(item, message):
+    """A message or tag as the interpreter wants it."""
+    message[M_KIND] = item & 31
+    message[M_KEY] = item >> I_KEY & 1
+    message[M_G] = long_g(item >> I_G & 63)
+    message[M_R] = long_r(item >> I_R & 31)
+    message[M_N] = item >> I_N & 15
+    message[M_INCARNATION] = item >> I_INCARNATION & 3
+    mask = item >> I_MASK & 31
+    message[M_PACKET] = item >> I_ID & 7
+    message[M_VERSION] = bits(mask) if mask else message[M_PACKET]
+
+
+@kernel
+def write_item(kind, key, command, n, mask, packet, analysis):
+    """A message or tag as it is stored: only the fields that its receiver's table reads."""
+    reads = analysis.reads[kind]
+    item = kind | key << I_KEY
+    if reads[0]:
+        item |= short_g(command[K_G]) << I_G
+    if reads[1]:
+        item |= short_r(command[K_R]) << I_R
+    if reads[2]:
+        item |= (n & 15) << I_N
+    if reads[3]:
+        item |= command[K_INCARNATION] << I_INCARNATION
+    if packet >= 0:
+        item |= packet << I_ID
+    elif reads[5]:
+        item |= mask << I_MASK
+    elif reads[4]:
+        item |= command[K_VERSION] << I_ID
+    return item
+
+
+@kernel
+def push(s, queue, item):
+    """Append an item; returns OVERFLOW where there is no room in the model."""
+    count = s[S_COUNTS + queue]
+    if count >= QUEUE_ITEMS:
+        return OVERFLOW
+    s[S_ITEMS + queue * QUEUE_ITEMS + count] = item
+    s[S_COUNTS + queue] = count + 1
+    return 0
+
+
+@kernel
+def remove(s, queue, place):
+    """Take an item out of a queue, keeping order; returns it."""
+    first = S_ITEMS + queue * QUEUE_ITEMS
+    item = s[first + place]
+    count = s[S_COUNTS + queue] - 1
+    for i in range(first + place, first + count):
+        s[i] = s[i + 1]
+    s[first + count] = 0
+    s[S_COUNTS + queue] = count
+    return item
+
+
+@kernel
+def is_marker(item):
+    """Whether a ring's item is a marker and no packet."""
+    return item & 31 < EV_BOUNCED
+
+
+@kernel
+def _put(parameters, s, queue, item):
+    """Put a marker into a ring; DISABLED where the model's bound on markers is reached."""
+    markers = 0
+    first = S_ITEMS + queue * QUEUE_ITEMS
+    for i in range(s[S_COUNTS + queue]):
+        markers += 1 if is_marker(s[first + i]) else 0
+    return DISABLED if markers >= parameters[P_MARKERS] else push(s, queue, item)
+
+
+@kernel
+def _send(parameters, s, queue, item):
+    """Send a control message: into a set where it may be delivered any number of times, else into a queue."""
+    if not parameters[P_LOSSY]:
+        return push(s, queue, item)
+    first = S_ITEMS + queue * QUEUE_ITEMS
+    for i in range(s[S_COUNTS + queue]):
+        if s[first + i] == item:
+            return 0
+    return push(s, queue, item)
+
+
+@kernel
+def home(parameters, key, chosen):
+    """The RX queue of a punt: the key's own, or any, as the move chose."""
+    return Q_RX + (chosen if parameters[P_SPREAD] else key % parameters[P_QUEUES])
+
+
+@kernel
+def out_of(s, role, key, packet):
+    """The output of a packet: leaves at once on the NIC, goes through TX from the CPU; returns violations."""
+    if role == CPU:
+        return push(s, Q_TX, OUTPUT | key << I_KEY | packet << I_ID)
+    return leave(s, key, packet)
+
+
+@kernel(forceinline=False)
+def carry_out(parameters, analysis, protocol, s, role, key, command, context, packet, chosen):
+    """One command; returns violations, and bit 30 where the packet of the event found a place."""
+    placed = 1 << 30
+    code = command[K_CODE]
+    b = S_KEYS + key * KEY_WORDS
+    buffer = b + B_HELD + role
+    if code == C_PROCESS:
+        return placed | apply(protocol, s, role, key, packet) | out_of(s, role, key, packet)
+    if code == C_PROCESS_KEEP:
+        s[buffer] |= (packet + 1) << (3 * held_count(s[buffer]))
+        return placed | apply(protocol, s, role, key, packet)
+    if code == C_HOLD:
+        s[buffer] |= (packet + 1) << (3 * held_count(s[buffer]))
+        return placed
+    if code == C_DROP:
+        s[S_LOST] |= 1 << packet
+        return placed | NO_LOSS
+    if code == C_BOUNCE:
+        return placed | push(s, Q_TX, EV_BOUNCED | key << I_KEY | packet << I_ID)
+    if code == C_PUNT_ABSENT or code == C_PUNT_WATCHED or code == C_PUNT_DEPARTED:
+        item = write_item(command[K_KIND], key, command, command[K_N], 0, packet, analysis)
+        return placed | push(s, home(parameters, key, chosen), item)
+    if code == C_SEND or code == C_PUT:
+        mask = s[b + B_CONTEXT + role]
+        item = write_item(command[K_KIND], key, command, command[K_N], mask, -1, analysis)
+        if code == C_SEND or parameters[P_INSTANT]:
+            return _send(parameters, s, Q_TO_CPU if role == NIC else Q_TO_NIC, item)
+        # A spread protocol's fence goes through one queue.
+        fence = Q_RX + (0 if parameters[P_SPREAD] else key % parameters[P_QUEUES])
+        return _put(parameters, s, fence if role == NIC else Q_TX, item)
+    if code == C_TAKE_CONTEXT or code == C_CLEAR_CONTEXT:
+        s[b + B_CONTEXT + role] = context if code == C_TAKE_CONTEXT else 0
+        return 0
+    return _held(parameters, analysis, protocol, s, role, key, command, chosen)
+
+
+@kernel
+def _held(parameters, analysis, protocol, s, role, key, command, chosen):
+    """Commands on the packets in the buffer."""
+    code = command[K_CODE]
+    buffer = S_KEYS + key * KEY_WORDS + B_HELD + role
+    if not (
+        code == C_FLUSH or code == C_DRAIN or code == C_DRAIN_KEEP or code == C_RELEASE or code == C_DROP_HELD
+    ):
+        return 0
+    wrong = 0
+    held = s[buffer]
+    if code != C_DRAIN_KEEP:
+        s[buffer] = 0
+    n = command[K_N]
+    while held:
+        packet = (held & 7) - 1
+        held >>= 3
+        if code == C_FLUSH:
+            item = write_item(command[K_KIND], key, command, n, 0, packet, analysis)
+            wrong |= push(s, home(parameters, key, chosen), item)
+            n += 1
+        elif code == C_DRAIN:
+            wrong |= apply(protocol, s, role, key, packet) | out_of(s, role, key, packet)
+        elif code == C_DRAIN_KEEP:
+            wrong |= apply(protocol, s, role, key, packet)
+        elif code == C_RELEASE:
+            wrong |= out_of(s, role, key, packet)
+        else:
+            s[S_LOST] |= 1 << packet
+            wrong |= NO_LOSS
+    return wrong
+
+
+@kernel
+def word_of(s, b, role, node, item, message, facts):
+    """The guards' truths for one side of a key; completes its entry and reads the item on the way."""
+    entry = s[b + 8 * role : b + 8 * role + 8]
+    entry[E_VERSION] = bits(s[b + B_CONTEXT + role])
+    entry[E_HELD] = held_count(s[b + B_HELD + role])
+    read_item(item, message)
+    return truths(entry, node, message, facts)
+
+
+@kernel(forceinline=False)
+def happen(
+    parameters, analysis, protocol, s, role, key, event, item, packet, facts, chosen, message, out, fired
+):
+    """Take one event on one side of the model.
+
+    Args:
+        s: the working vector; changed.
+        item: the message or tag, 0 for none.
+        packet: number of the packet that the event brings, -1: none.
+        facts: F_... bits.
+        chosen: RX queue of punts, for protocols that spread them.
+        message, out: scratch, as the interpreter wants them.
+        fired: uint8, one a row: set where the row was taken.
+
+    Returns:
+        violations.
+    """
+    b = S_KEYS + key * KEY_WORDS
+    entry = s[b + 8 * role : b + 8 * role + 8]
+    node = s[S_CPU : S_CPU + 3] if role == CPU else s[S_NIC : S_NIC + 3]
+    word = word_of(s, b, role, node, item, message, facts)
+    row = choose(protocol, role, entry[E_STATE], event, word)
+    count = take(protocol, row, entry, node, message, out)
+    if row >= 0:
+        fired[row] = 1
+    if count == IMPOSSIBLE:
+        if packet >= 0:
+            s[S_LOST] |= 1 << packet
+        return REACHED_IMPOSSIBLE
+    wrong = 0
+    for i in range(count):
+        wrong |= carry_out(
+            parameters, analysis, protocol, s, role, key, out[i], item >> I_MASK & 31, packet, chosen
+        )
+    if packet >= 0 and not wrong >> 30 & 1:
+        s[S_LOST] |= 1 << packet
+        wrong |= NO_LOSS
+    return wrong & ~(1 << 30)

@@ -1,0 +1,195 @@
+"""Where states are kept: an arena of short forms in order of discovery, and an open-addressing table of them.
+
+A slot of the table is 32 bits of hash over the state's number + 1. Exactly: a slot whose bits agree is compared word
+by word. With hash compaction only a 64-bit hash of each state stays, and the arena forgets what has been expanded.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from oppcache._jit import kernel
+
+from .layout import STORED_MAX, hash_of
+from .moves import MOVES_MAX
+
+MAX_LOAD_PERCENT = 60
+# Words of `counters`.
+(
+    N_NEXT,  # number of the next state to expand
+    N_STATES,
+    N_WORDS,  # of the arena that are in use
+    N_EDGES,
+    N_TRANSITIONS,
+    N_FIRST,  # number of the first state that the arena still holds
+    N_SEEN,  # violations so far
+    N_DEPTH,
+    N_LEVEL_END,  # number after the last state of the present depth
+) = range(9)
+COUNTERS = 9
+
+
+class Store(NamedTuple):
+    """Arrays of a search.
+
+    Attributes:
+        arena: uint32, short forms of the states from N_FIRST on, one after the other.
+        starts: int64, where each of those begins, and one more.
+        parents: uint32, the state from which each was found first.
+        table: uint64, a power of two of slots; 0 is empty.
+        hashes: uint64, one a state with hash compaction, else empty.
+        quiet: uint8, one a state: whether it is quiet (with liveness).
+        edges: uint32, successors by steps that a quiet system makes (with liveness), a state's together.
+        edge_starts: int64, where each state's begin, and one more.
+        counters: int64[COUNTERS].
+        first: int64[9], the state in whose moves each property was violated first, -1: none.
+    """
+
+    arena: np.ndarray
+    starts: np.ndarray
+    parents: np.ndarray
+    table: np.ndarray
+    hashes: np.ndarray
+    quiet: np.ndarray
+    edges: np.ndarray
+    edge_starts: np.ndarray
+    counters: np.ndarray
+    first: np.ndarray
+
+    @property
+    def bytes(self) -> int:
+        """Memory that the arrays may grow into before the next doubling."""
+        return sum(array.nbytes for array in self)
+
+
+def make_store(liveness: bool, compact: bool, states: int = 1 << 14) -> Store:
+    """An empty store with room for about ``states`` states."""
+    counters = np.zeros(COUNTERS, np.int64)
+    counters[N_LEVEL_END] = 1
+    return Store(
+        np.empty(states * 16, np.uint32),
+        np.zeros(states + 1, np.int64),
+        np.empty(states, np.uint32),
+        np.zeros(states * 2, np.uint64),
+        np.empty(states if compact else 0, np.uint64),
+        np.zeros(states if liveness else 0, np.uint8),
+        np.empty(states * 4 if liveness else 0, np.uint32),
+        np.zeros(states + 1 if liveness else 0, np.int64),
+        counters,
+        np.full(9, -1, np.int64),
+    )
+
+
+def grown(store: Store) -> Store:
+    """The store with twice the room wherever there may soon be none."""
+    states, words, edges = (int(store.counters[i]) for i in (N_STATES, N_WORDS, N_EDGES))
+    window = states - int(store.counters[N_FIRST])
+    changed = {}
+    room = MOVES_MAX + 1
+    if words + MOVES_MAX * STORED_MAX >= len(store.arena):
+        changed["arena"] = _longer(store.arena, words + MOVES_MAX * STORED_MAX)
+    if window + room >= len(store.starts):
+        changed["starts"] = _longer(store.starts, window + room)
+    if states + room >= len(store.parents):
+        changed["parents"] = _longer(store.parents, states + room)
+        for name in ("hashes", "quiet", "edge_starts"):
+            if len(getattr(store, name)):
+                changed[name] = _longer(getattr(store, name), states + room)
+    if len(store.edges) and edges + MOVES_MAX >= len(store.edges):
+        changed["edges"] = _longer(store.edges, edges + MOVES_MAX)
+    if states * 100 >= len(store.table) * MAX_LOAD_PERCENT - room * 100:
+        table = np.zeros(len(store.table) * 2, np.uint64)
+        rehash(store.table, table, store.arena, store.starts, store.hashes)
+        changed["table"] = table
+    return store._replace(**changed)
+
+
+def _longer(array: np.ndarray, at_least: int) -> np.ndarray:
+    # Pages that are not touched yet cost nothing.
+    longer = np.empty(max(2 * len(array), at_least + 1), array.dtype)
+    longer[: len(array)] = array
+    return longer
+
+
+@kernel
+def has_room(store):
+    """Whether one more state can be expanded, whatever comes of it."""
+    states = store.counters[N_STATES]
+    room = MOVES_MAX + 1
+    return (
+        store.counters[N_WORDS] + MOVES_MAX * STORED_MAX < len(store.arena)
+        and states - store.counters[N_FIRST] + room < len(store.starts)
+        and states + room < len(store.parents)
+        and (len(store.edges) == 0 or store.counters[N_EDGES] + MOVES_MAX < len(store.edges))
+        and (states + room) * 100 < len(store.table) * MAX_LOAD_PERCENT
+    )
+
+
+@kernel(forceinline=False)
+def find_or_add(store, words, length, h, parent):
+    """Number of a state; a new one is appended (the caller sees it by its number)."""
+    mask = np.int64(len(store.table) - 1)
+    tag = h & np.uint64(0xFFFFFFFF00000000)
+    slot = np.int64(h & np.uint64(0x7FFFFFFF)) & mask
+    while True:
+        entry = store.table[slot]
+        if entry == np.uint64(0):
+            break
+        if entry & np.uint64(0xFFFFFFFF00000000) == tag:
+            number = np.int64(entry & np.uint64(0xFFFFFFFF)) - 1
+            if is_same(store, number, words, length, h):
+                return number
+        slot = (slot + 1) & mask
+    number = store.counters[N_STATES]
+    store.table[slot] = tag | np.uint64(number + 1)
+    store.counters[N_STATES] = number + 1
+    store.parents[number] = np.uint32(parent)
+    if len(store.hashes):
+        store.hashes[number] = h
+    place = number - store.counters[N_FIRST]
+    at = store.counters[N_WORDS]
+    store.starts[place] = at
+    for i in range(length):
+        store.arena[at + i] = words[i]
+    store.counters[N_WORDS] = at + length
+    store.starts[place + 1] = at + length
+    return number
+
+
+@kernel
+def is_same(store, number, words, length, h):
+    """Whether a stored state is this one."""
+    if len(store.hashes):
+        return store.hashes[number] == h
+    at = store.starts[number]
+    same = store.starts[number + 1] - at == length
+    for i in range(length if same else 0):
+        same = same and store.arena[at + i] == words[i]
+    return same
+
+
+@kernel(forceinline=False)
+def rehash(old, new, arena, starts, hashes):
+    """Move a table's entries into a larger one."""
+    mask = np.int64(len(new) - 1)
+    for i in range(len(old)):
+        entry = old[i]
+        if entry == np.uint64(0):
+            continue
+        number = np.int64(entry & np.uint64(0xFFFFFFFF)) - 1
+        if len(hashes):
+            h = hashes[number]
+        else:
+            h = hash_at(arena, starts[number], starts[number + 1])
+        slot = np.int64(h & np.uint64(0x7FFFFFFF)) & mask
+        while new[slot] != np.uint64(0):
+            slot = (slot + 1) & mask
+        new[slot] = entry
+
+
+@kernel
+def hash_at(arena, start, end):
+    """Hash of a state in the arena; :func:`~.layout.hash_of` on a view."""
+    return hash_of(arena[start:end], end - start)
