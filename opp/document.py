@@ -4,7 +4,7 @@ Grammar, every key optional unless marked *::
 
     program*: NAME            description: TEXT        word_bits: 32 | 64
     parameters: {NAME: DEFAULT}                        $NAME anywhere below stands for its value
-    metadata: [NAME, …]
+    metadata: [NAME, …]       headers: {NAME: {udp*: PORT, fields*: {NAME: BITS}}}
     tables: {NAME: {registers: [NAME | {name*, bits, initial}], states: [NAME, …], initial: NAME}}
     globals: {GROUP: [NAME | {name*, bits, initial}]}
     stages*:
@@ -31,6 +31,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from .declared import read_headers, with_full_names
 from .entries import parse_entry, parse_key, parse_operation
 from .errors import Mark, Problems, near_miss
 from .program import (
@@ -50,7 +51,17 @@ from .program import (
 from .reading import Reader
 from .yaml_source import MarkedDict, MarkedList, mark_of
 
-_TOP = ("program", "description", "word_bits", "parameters", "metadata", "tables", "globals", "stages")
+_TOP = (
+    "program",
+    "description",
+    "word_bits",
+    "parameters",
+    "headers",
+    "metadata",
+    "tables",
+    "globals",
+    "stages",
+)
 _STAGE = (
     "name",
     "table",
@@ -180,8 +191,11 @@ class _Document:
         groups = read.mapping_of(root, "globals", self.group)
         metadata = tuple(str(m) for m in read.items(root, "metadata"))
         table_by_name = {t.name: t for t in tables}
+        headers = read_headers(read, root)
         if "stages" not in root:
             self.problems.add("a program needs stages", root.mark)
+        else:
+            root["stages"] = with_full_names(root["stages"], headers, self.problems, mark_of(root, "stages"))
         stages = [
             self.stage(node, i, mark_of(root["stages"], i), table_by_name)
             for i, node in enumerate(read.items(root, "stages"))
@@ -193,6 +207,7 @@ class _Document:
             stages=tuple(s for s in stages if s is not None),
             metadata=metadata,
             word_bits=word_bits,
+            headers=headers,
             description=read.text(root, "description"),
             mark=root.mark,
         )

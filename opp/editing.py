@@ -13,6 +13,7 @@ from typing import Any
 
 from . import arrays as A
 from .blocks import Blocks
+from .declared import with_full_names
 from .entries import parse_entry
 from .errors import NOWHERE, InputError, Problems, near_miss
 from .lower import MAX_ROWS, Lowered, Lowering
@@ -134,9 +135,10 @@ class Editor:
         problems = Problems()
         if not isinstance(entry, Entry):
             mark = entry.mark if isinstance(entry, MarkedDict) else NOWHERE
+            node: Any = with_full_names(entry, self.lowered.program.headers, problems, mark)
             table = self._tables.get(state.stage.table or "")
-            parsed, has_priority = parse_entry(Reader(problems), entry, -1, mark, table, self._tables)
-            for key, there in (("name", "name" in entry), ("priority", has_priority)):
+            parsed, has_priority = parse_entry(Reader(problems), node, -1, mark, table, self._tables)
+            for key, there in (("name", "name" in node), ("priority", has_priority)):
                 if not there:
                     problems.add(f"an entry for a running program needs a {key}", mark)
             problems.raise_if_any()

@@ -12,10 +12,12 @@ part of every key that names a joint address, so that the two families never ali
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -75,6 +77,15 @@ class Header(IntEnum):
     ICMP_QUERY = 23  # an ICMP or ICMPv6 query or its answer: its identifier is there
     INNER_PORTS = 24  # the quoted packet's ports are there
     INNER_QUERY = 25  # the quoted packet is an ICMP query or its answer, with its identifier
+    # Headers that a program declares, in its order, see declared.
+    DECLARED_0 = 32
+    DECLARED_1 = 33
+    DECLARED_2 = 34
+    DECLARED_3 = 35
+    DECLARED_4 = 36
+    DECLARED_5 = 37
+    DECLARED_6 = 38
+    DECLARED_7 = 39
 
 
 class Base(IntEnum):
@@ -92,6 +103,7 @@ class Base(IntEnum):
     INNER_L4 = 9
     DERIVED = 10  # computed by the parser, see Derived
     METADATA = 11
+    PAYLOAD = 12  # of UDP: headers that a program declares
 
 
 class Derived(IntEnum):
@@ -223,7 +235,39 @@ FIELDS: tuple[Field, ...] = (
     Field("l4.payload_length", 16, Header.IP, Base.DERIVED, Derived.PAYLOAD_LENGTH),
 )
 
-FIELD_BY_NAME: dict[str, Field] = {f.name: f for f in FIELDS}
+
+class _Fields(dict[str, Field]):
+    """Fields by name; a declared field's name says what it is (see :mod:`.declared`), so these are made when asked for."""
+
+    def __missing__(self, name: str) -> Field:
+        field = declared_field(name)
+        if field is None:
+            raise KeyError(name)
+        return field
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (isinstance(name, str) and declared_field(name) is not None)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+
+@cache
+def declared_field(name: str) -> Field | None:
+    """The field of a declared header, by its full name ``HEADER.FIELD@NUMBER[OFFSET:BITS]``, or None."""
+    found = _DECLARED.fullmatch(name)
+    if found is None:
+        return None
+    number, offset, bits = map(int, found.groups())
+    return Field(name, bits, Header(Header.DECLARED_0 + number), Base.PAYLOAD, offset, True)
+
+
+_DECLARED = re.compile(r"[\w-]+\.[\w-]+@([0-7])\[(\d+):(\d+)\]")
+# The built-in fields; also gives those of declared headers.
+FIELD_BY_NAME: dict[str, Field] = _Fields({f.name: f for f in FIELDS})
 
 # What the parser must put into words beyond the core: one row a field.
 EXTRA_DTYPE = np.dtype(
@@ -238,6 +282,28 @@ EXTRA_DTYPE = np.dtype(
 )
 
 
+# Which datagrams have a declared header: one row a header.
+DECLARED_DTYPE = np.dtype([("bit", np.int64), ("port", np.int64), ("bytes", np.int64)], align=True)
+
+
+@dataclass(frozen=True)
+class DeclaredHeader:
+    """A header that a program declares: the first bytes of what UDP carries from or to a port.
+
+    Attributes:
+        fields: (name, bits) in order, without gaps; together whole bytes.
+    """
+
+    name: str
+    udp_port: int
+    fields: tuple[tuple[str, int], ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(bits for _, bits in self.fields) // 8
+
+
 @dataclass(frozen=True)
 class Layout:
     """Where each field and metadata word of one program stands in the header vector.
@@ -245,10 +311,12 @@ class Layout:
     Attributes:
         extra_fields: fields beyond the core that the program reads or writes, in order.
         metadata_words: number of metadata words behind them.
+        headers: that the program declares.
     """
 
     extra_fields: tuple[Field, ...] = ()
     metadata_words: int = 0
+    headers: tuple[DeclaredHeader, ...] = ()
     word_of: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -277,11 +345,22 @@ class Layout:
             rows[i] = (self.word_of[extra.name], header, int(extra.base), extra.offset, extra.bits)
         return rows
 
+    def declared(self) -> np.ndarray:
+        """The parser's list of declared headers: a :data:`DECLARED_DTYPE` array, one row a header."""
+        rows = np.zeros(len(self.headers), DECLARED_DTYPE)
+        for i, header in enumerate(self.headers):
+            rows[i] = (Header.DECLARED_0 + i, header.udp_port, header.size)
+        return rows
 
-def layout_for(names: Iterable[str], metadata_words: int = 0) -> Layout:
+
+def layout_for(
+    names: Iterable[str], metadata_words: int = 0, headers: tuple[DeclaredHeader, ...] = ()
+) -> Layout:
     """Return the layout with every named field; core fields take no extra words."""
-    chosen = {FIELD_BY_NAME[name].name for name in names if FIELD_BY_NAME[name].base is not Base.CORE}
-    return Layout(tuple(f for f in FIELDS if f.name in chosen), metadata_words)
+    chosen = {FIELD_BY_NAME[name] for name in names if FIELD_BY_NAME[name].base is not Base.CORE}
+    declared = [f for f in chosen if f.base is Base.PAYLOAD]
+    declared.sort(key=lambda f: (int(f.header or 0), f.offset, f.bits))
+    return Layout((*(f for f in FIELDS if f in chosen), *declared), metadata_words, headers)
 
 
 @cache

@@ -66,7 +66,7 @@ def lower(program: Program, fields: Iterable[str] = ()) -> Lowered:
     Raises:
         InputError: a stage's lists expand to more than :data:`MAX_ROWS` rows.
     """
-    layout = layout_for(fields_of(program).union(fields), len(program.metadata))
+    layout = layout_for(fields_of(program).union(fields), len(program.metadata), program.headers)
     return Lowering(program, layout).run()
 
 

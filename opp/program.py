@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from .errors import NOWHERE, Mark
+from .fields import DeclaredHeader
 
 # Limits of the model itself; a NIC profile is usually much smaller.
 MAX_KEY_BITS = 512
@@ -87,7 +88,9 @@ class Operand:
             "global": "G.",
             "temporary": "T.",
         }
-        return str(self.value) if self.kind == "const" else prefix.get(self.kind, "") + self.name
+        # A declared field's full name goes on behind an @, see .declared.
+        name = self.name.partition("@")[0]
+        return str(self.value) if self.kind == "const" else prefix.get(self.kind, "") + name
 
 
 @dataclass(frozen=True)
@@ -334,6 +337,7 @@ class Program:
     stages: tuple[Stage, ...] = ()
     metadata: tuple[str, ...] = ()
     word_bits: int = 32
+    headers: tuple[DeclaredHeader, ...] = ()
     description: str = field(default="", compare=False)
     mark: Mark = field(default=NOWHERE, compare=False, repr=False)
 

@@ -34,6 +34,7 @@ _H_INNER_PORTS, _H_INNER_QUERY = bit(Header.INNER_PORTS), bit(Header.INNER_QUERY
 _H_ICMP_QUERY = bit(Header.ICMP_QUERY)
 _H_LATER, _H_IP = bit(Header.LATER_FRAGMENT), bit(Header.IP)
 _B_L4, _B_INNER_L3, _B_INNER_L4 = int(Base.L4), int(Base.INNER_L3), int(Base.INNER_L4)
+_B_PAYLOAD, _H_UDP = int(Base.PAYLOAD), bit(Header.UDP)
 _DERIVED, _METADATA = int(Base.DERIVED), int(Base.METADATA)
 _MAPPED = U(IPV4_MAPPED)
 _LOW32, _HALF = U(0xFFFF_FFFF), U(0x8000_0000)
@@ -170,6 +171,25 @@ def _payload_length(data, out, row, scratch):
     elif headers & _H_SCTP != U(0):
         size = U(12)
     return length - size if size < length else U(0)
+
+
+@kernel
+def find_declared(declared, out, row, scratch):
+    """Set the validity bits of the headers that a program declares, and note where the payload of UDP starts.
+
+    A header is there if the datagram is from or to its port and has all its bytes, captured.
+    """
+    if out[row, W_HEADERS] & _H_UDP == U(0):
+        return
+    start = scratch[_B_L4] + U(8)
+    end = min(scratch[S_CAPTURED_END], scratch[_B_L4] + scratch[S_L4_LENGTH])
+    scratch[_B_PAYLOAD] = start
+    for i in range(declared.shape[0]):
+        port = U(declared["port"][i])
+        if out[row, W_L4_DPORT] != port and out[row, W_L4_SPORT] != port:
+            continue
+        if start + U(declared["bytes"][i]) <= end:
+            out[row, W_HEADERS] |= U(1) << U(declared["bit"][i])
 
 
 @kernel

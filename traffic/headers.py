@@ -51,11 +51,11 @@ KIND_ETHERNET, KIND_RAW_IP, KIND_SLL, KIND_SLL2 = 0, 1, 2, 3
 KIND_OF_LINKTYPE = {1: KIND_ETHERNET, 101: KIND_RAW_IP, 113: KIND_SLL, 276: KIND_SLL2}
 
 # Words of the scratch array through which the parser hands places to extra fields: Base numbers, then these.
-S_INNER_PROTO = 12
-S_L4_LENGTH = 13  # bytes of layer 4 by the IP length
-S_SOURCE_ROUTED = 14  # 1: an IPv6 routing header has segments left, so the last destination is elsewhere
-S_CAPTURED_END = 15
-SCRATCH_WORDS = 16
+S_INNER_PROTO = 13
+S_L4_LENGTH = 14  # bytes of layer 4 by the IP length
+S_SOURCE_ROUTED = 15  # 1: an IPv6 routing header has segments left, so the last destination is elsewhere
+S_CAPTURED_END = 16
+SCRATCH_WORDS = 17
 
 ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_ARP = U(0x0800), U(0x86DD), U(0x0806)
 

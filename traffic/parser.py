@@ -38,7 +38,7 @@ from oppcache.opp.fields import (
 )
 
 from .bytesread import U, be16, be32, be64
-from .extras import derived_wanted, fill_extras
+from .extras import derived_wanted, fill_extras, find_declared
 from .headers import (
     BAD_ARP_TYPE,
     BAD_IHL,
@@ -241,7 +241,7 @@ def _parse(data, start, end, wire, kind, out, row, scratch):
 
 @kernel
 def parse_records(
-    data, offsets, captured, lengths, stamps, ports, kinds, first, count, extras, want, out, clock, reasons, scratch
+    data, offsets, captured, lengths, stamps, ports, kinds, first, count, extras, want, declared, out, clock, reasons, scratch
 ):  # fmt: skip
     """Parse ``count`` records from record ``first`` on into the rows of ``out``.
 
@@ -250,6 +250,7 @@ def parse_records(
         offsets, captured, lengths: int64, int32, uint32: where a frame starts, its captured and wire length.
         stamps, ports, kinds: uint64 ns, uint16, uint8 (KIND_*).
         extras: EXTRA_DTYPE rows of the layout; ``want``: what to derive, see ``derived_wanted``.
+        declared: DECLARED_DTYPE rows of the layout.
         out: uint64[count or more, layout.words].
         clock: uint64[3]: next packet number, last stamp, stamps that went back.
         reasons: int64[256], counts by reason, added to.
@@ -273,9 +274,11 @@ def parse_records(
         clock[0] += _ONE
         for word in range(CORE_WORDS, out.shape[1]):
             out[row, word] = U(0)
-        if extras.size or want:
+        if extras.size or want or declared.size:
             scratch[_B_ETH] = start
             scratch[S_CAPTURED_END] = end
+            if declared.size:
+                find_declared(declared, out, row, scratch)
             fill_extras(data, extras, want, out, row, scratch)
 
 
@@ -320,6 +323,7 @@ class Parser:
         self.layout = layout
         self._extras = layout.extras()
         self._want = derived_wanted(layout)
+        self._declared = layout.declared()
         self._clock = np.zeros(3, np.uint64)
         self._reasons = np.zeros(256, np.int64)
         self._scratch = np.zeros(SCRATCH_WORDS, np.uint64)
@@ -336,7 +340,7 @@ class Parser:
         if out.shape[0] < count or out.shape[1] != self.layout.words:
             raise ValueError(f"got rows {out.shape}, expected at least ({count}, {self.layout.words})")
         parse_records(
-            data, *records.columns(), first, count, self._extras, self._want, out,
+            data, *records.columns(), first, count, self._extras, self._want, self._declared, out,
             self._clock, self._reasons, self._scratch,
         )  # fmt: skip
         return out[:count]

@@ -16,7 +16,6 @@ import numpy as np
 
 from oppcache._jit import kernel
 from oppcache.opp.fields import (
-    FIELDS,
     NO_OFFSET,
     W_HEADERS,
     W_IP_DST,
@@ -54,7 +53,7 @@ _PATCH = np.dtype(
     ],
     align=True,
 )
-_AT_START, _AT_TAG, _AT_TAG2, _AT_L3, _AT_L4, _AT_MSS, _AT_QUOTED_L3, _AT_QUOTED_L4 = range(8)
+_AT_START, _AT_TAG, _AT_TAG2, _AT_L3, _AT_L4, _AT_MSS, _AT_QUOTED_L3, _AT_QUOTED_L4, _AT_PAYLOAD = range(9)
 _BASES = {
     Base.ETH: _AT_START,
     Base.VLAN: _AT_TAG,
@@ -63,6 +62,7 @@ _BASES = {
     Base.L4: _AT_L4,
     Base.INNER_L3: _AT_QUOTED_L3,
     Base.INNER_L4: _AT_QUOTED_L4,
+    Base.PAYLOAD: _AT_PAYLOAD,
 }
 
 _H_TCP, _H_UDP, _H_SCTP = bit(Header.TCP), bit(Header.UDP, Header.UDPLITE), bit(Header.SCTP)
@@ -70,6 +70,7 @@ _H_ICMP, _H_ICMPV6, _H_IPV4 = bit(Header.ICMP), bit(Header.ICMPV6), bit(Header.I
 _H_FRAGMENT = bit(Header.FRAGMENT)
 _H_INNER_IP, _H_INNER_IPV4, _H_INNER_L4 = bit(Header.INNER_IP), bit(Header.INNER_IPV4), bit(Header.INNER_L4)
 _TCP_SUM, _UDP_SUM, _ICMP_SUM, _SCTP_SUM, _IPV4_SUM = U(16), U(6), U(2), U(8), U(10)
+_UDP_HEADER = U(8)
 _FFFF = U(0xFFFF)
 
 
@@ -89,12 +90,12 @@ def _patches(layout: Layout) -> np.ndarray:
     ]
     if "tcp.mss" in layout.word_of:
         rows.append((layout.word_of["tcp.mss"], Header.TCP, _AT_MSS, 0, 16, _SUM_L4))
-    for field in FIELDS:
-        if not field.writable or field.base not in _BASES or field.name not in layout.word_of:
+    for field in layout.extra_fields:
+        if not field.writable or field.base not in _BASES:
             continue
         assert field.header is not None
         kind = _SUM_NONE
-        if field.base is Base.L4:
+        if field.base in (Base.L4, Base.PAYLOAD):
             kind = _SUM_L4
         elif field.base is Base.INNER_L4:
             kind = _SUM_QUOTED_L4
@@ -288,6 +289,8 @@ def _place(data, base, places):
         return places[_P_L3]
     if base == _AT_L4:
         return places[_P_L4]
+    if base == _AT_PAYLOAD:
+        return places[_P_L4] + _UDP_HEADER
     if base == _AT_MSS:
         return _mss_at(data, places[_P_L4], places[_P_END])
     return places[_P_QUOTED_L3] if base == _AT_QUOTED_L3 else places[_P_QUOTED_L4]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from oppcache.opp import Machine, Program, load_program
+from oppcache.opp.declared import full_names, shown
 from oppcache.opp.fields import (
     FIELD_BY_NAME,
     IPV4_MAPPED,
@@ -44,10 +45,13 @@ class Sent:
     def row(self, layout: Layout, number: int) -> np.ndarray:
         """Its header vector."""
         row = np.zeros(layout.words, np.uint64)
-        row[W_HEADERS] = sum(1 << int(h) for h in self.headers)
+        names = full_names(layout.headers)
+        declared = {FIELD_BY_NAME[names[name]].header for name in self.fields if name in names}
+        row[W_HEADERS] = sum(1 << int(h) for h in {*self.headers, *declared} if h is not None)
         row[W_NOW], row[W_ID], row[W_LENGTH], row[W_IN_PORT] = self.at, number, self.length, self.in_port
         row[W_FAMILY] = self.fields.get("ip.family", 0)
         for name, value in self.fields.items():
+            name = names.get(name, name)
             word = layout.word_of.get(name)
             if word is not None and FIELD_BY_NAME[name].words == 2:
                 row[word], row[word + 1] = value >> 64, value & (2**64 - 1)
@@ -177,11 +181,12 @@ class Gallery:
             packet = Packet.from_vector(row, machine.layout)
             result = run.reference.process(packet)
             run.outcomes.append((None, result.port, "drop", "controller")[result.verdict])
-            run.after.append(packet.fields)
+            run.after.append({shown(name): value for name, value in packet.fields.items()})
         got = machine.process(rows)
         kernel = zip(got.verdict.tolist(), got.port.tolist(), strict=True)
         assert [(None, port, "drop", "controller")[v] for v, port in kernel] == run.outcomes
-        assert [Packet.from_vector(row, machine.layout).fields for row in rows] == run.after
+        after = [Packet.from_vector(row, machine.layout).fields for row in rows]
+        assert [{shown(name): value for name, value in fields.items()} for fields in after] == run.after
         assert machine.contexts() == run.reference.canonical_contexts()
         assert machine.global_values() == run.reference.globals
         return run
