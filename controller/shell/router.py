@@ -15,6 +15,7 @@ from .mss import with_mss
 from .packets import (
     ETHERNET_BYTES,
     ETHERTYPE_IPV4,
+    MINIMUM_HEADER,
     header,
     is_multicast,
     mac_of_host,
@@ -113,6 +114,8 @@ class Shell:
     def send(self, packet: bytes, now_s: float, mark: int = 0) -> Handled:
         """A packet of the local stack, from its IPv4 header on; its length and header checksum are set."""
         handled = Handled(packet)
+        if len(packet) < MINIMUM_HEADER or not MINIMUM_HEADER <= header(packet).ihl <= len(packet):
+            return handled  # EINVAL
         packet = self._as_sent(packet)
         route = self.routes.route(packet[16:20], packet[12:16], mark)
         device = None if route is None else self.routes.device(route)
@@ -219,16 +222,17 @@ class Shell:
                 self._answer("icmp-frag-needed", refused, now_s, handled, passes)
             return
         towards = outcome.metadata[WORD["nexthop"]].to_bytes(4, "big")
-        if towards == bytes(4):
-            towards = packet[16:20]
-        if outcome.metadata[WORD["entry"]] in _OWN and self.routes.is_broadcast(packet[16:20]):
-            # The router hears its own broadcasts, on the interface on which they leave.
-            self._loop(outcome, whole, interface.number, PKTTYPE.LOOPBACK, now_s, handled, kind, passes)
+        target = packet[16:20]
+        if towards == bytes(4) or is_multicast(target) or self.routes.is_broadcast(target):
+            towards = target
         ethernet = self._mac(towards, interface) + interface.mac.to_bytes(6, "big") + ETHERTYPE_IPV4
         for piece in pieces:
             (handled.emitted if kind else handled.out).append(
                 Left(interface.name, ethernet + piece, mark, kind)
             )
+        if outcome.metadata[WORD["entry"]] in _OWN and self.routes.is_broadcast(packet[16:20]):
+            # The router hears its own broadcasts, on the interface on which they leave.
+            self._loop(outcome, whole, interface.number, PKTTYPE.LOOPBACK, now_s, handled, kind, passes)
 
     def _mac(self, towards: bytes, interface: Interface) -> bytes:
         if is_multicast(towards):

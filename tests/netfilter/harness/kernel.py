@@ -156,7 +156,11 @@ class Router:
             except OSError as problem:
                 error = problem.errno or 0
         else:
-            self.ingress[self.names.index(iface)].send(frame)
+            try:
+                self.ingress[self.names.index(iface)].send(frame)
+            except OSError as problem:  # longer than the wire takes: it is lost
+                if problem.errno != errno.ENOBUFS:
+                    raise
         seen = Seen([], [])
         rounds = ROUNDS
         while rounds:

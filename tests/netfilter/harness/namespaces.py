@@ -183,7 +183,7 @@ class Namespaces:
         wanted |= {r["via"] for r in self.topology.get("routes", []) if r.get("via")}
         for interface in self.topology["interfaces"]:
             for address in sorted(wanted):
-                if all(int(x) < 256 for x in address.split(".")):
+                if all(int(x) < 256 for x in address.split(".")) and int(address.split(".")[0]) < 224:
                     mac = ":".join(f"{b:02x}" for b in mac_bytes(address))
                     lines.append(
                         f"neigh replace {address} lladdr {mac} dev {interface['name']} nud permanent"

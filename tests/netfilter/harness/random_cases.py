@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import strategies as st
 
 INSIDE = ("10.0.1.2", "10.0.1.3", "10.0.1.130")
@@ -243,6 +245,35 @@ def packet(draw: st.DrawFn, answers: list[int]) -> str:
 
 
 @st.composite
+def datagram(draw: st.DrawFn, ident: int) -> list[str]:
+    """The pieces of a datagram, as they should come or not: shuffled, missing, repeated, overlapping."""
+    size = draw(st.integers(16, 120))
+    kind = draw(st.sampled_from(["udp 10.0.1.2:1025>198.51.100.10:53", "udp 10.0.1.3:53>10.0.1.1:53"]))
+    total = 8 + size
+    cuts = sorted(draw(st.lists(st.integers(1, total // 8), min_size=1, max_size=3, unique=True)))
+    edges = [0, *(8 * c for c in cuts if 8 * c < total), total]
+    pieces = [[low, high] for low, high in itertools.pairwise(edges)]
+    spoil = draw(st.sampled_from(["", "", "shuffle", "shuffle", "lose", "repeat", "overlap", "within"]))
+    if spoil == "lose":
+        pieces.pop(draw(st.integers(0, len(pieces) - 1)))
+    elif spoil == "repeat":
+        pieces.append(list(draw(st.sampled_from(pieces))))
+    elif spoil == "overlap" and pieces[-1][0] >= 8:
+        pieces[-1][0] -= 8
+    elif spoil == "within":
+        low, high = draw(st.sampled_from(pieces))
+        pieces.append([low, max(low + 8, high - 8)])
+    if spoil not in ("", "repeat"):
+        pieces = draw(st.permutations(pieces))
+    df = " df" if draw(st.integers(0, 4)) == 0 else ""
+    tos = draw(st.sampled_from(["", "", " tos=1", " tos=3"]))
+    return [
+        f"lan0 {kind} data={size} id={ident} frag={low}{'+' * (high < total)} whole={high - low}{df}{tos * (k == 0)}"
+        for k, (low, high) in enumerate(pieces)
+    ]
+
+
+@st.composite
 def cases(draw: st.DrawFn) -> str:
     """A whole case."""
     count = draw(st.integers(3, 14))
@@ -263,6 +294,8 @@ def cases(draw: st.DrawFn) -> str:
             protocol = protocols[int(words[2])]
         lines.append(line)
         protocols.append(protocol)
+    for k in range(draw(st.sampled_from([0, 0, 0, 1, 2]))):
+        lines += draw(datagram(100 + k))
     rules = draw(tables())
     sysctl = draw(st.sampled_from(SYSCTLS))
     return (

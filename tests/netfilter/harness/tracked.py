@@ -54,6 +54,8 @@ def entry_of(packet: bytes, entries: list[dict[str, Any]]) -> dict[str, Any] | N
     if "bad" in f:
         return None
     if f.get("icmp_type") in wire.ERRORS and "inner" in f:
+        if "bad" in f["inner"]:
+            return None
         f = _answered(f["inner"])
     found = _find(f, entries)
     return None if found is None else {**found[0], "dir": found[1]}
