@@ -43,7 +43,8 @@ TABLE_DTYPE = np.dtype(
             "moves_most",  # of one insertion
             "kick_back",  # 1: a context that lost its place may take it back at once
             "inserts",  # insertions tried
-            "failures",  # of them, those that found no room
+            "full",  # of them, those that found as many contexts in use as there may be
+            "failures",  # of them, those that found no place although another context would have had one
             "moves",  # contexts moved by insertions, failed ones too
             "moves_max",  # most of one insertion
             "drained",  # contexts that went from the stash to a place that a removal had emptied
@@ -253,7 +254,7 @@ def insert(tables, table, key, record):
     elif rows["fresh"][table] < rows["contexts"][table]:
         handle = rows["fresh"][table]
     else:
-        rows["failures"][table] += 1
+        rows["full"][table] += 1
         return np.int64(-1), np.int64(0)
     tables.contexts["key"][first + handle] = key
     moves = np.int64(0)
@@ -438,7 +439,8 @@ class Occupancy(NamedTuple):
     stashed: int
     load: float  # used / places
     inserts: int
-    failures: int
+    full: int  # insertions that found as many contexts in use as there may be
+    failures: int  # insertions that found no place all the same
     moves: int
     moves_max: int
 
@@ -448,7 +450,7 @@ def occupancy(tables: Tables, table: int) -> Occupancy:
     row = tables.rows[table]
     places = int(row["choices"] * row["buckets"] * row["ways"]) or int(row["contexts"])
     used = int(row["fresh"] - row["freed"])
-    counts = (int(row[name]) for name in ("inserts", "failures", "moves", "moves_max"))
+    counts = (int(row[name]) for name in ("inserts", "full", "failures", "moves", "moves_max"))
     return Occupancy(
         places,
         int(row["contexts"]),

@@ -232,7 +232,7 @@ def test_sets_overflow_as_often_as_balls_in_bins_do(ways: int) -> None:
     spread = math.sqrt(sets * float((chance * held**2).sum() - (chance * held).sum() ** 2))
     used = occupancy(tables, 0).used
     assert abs(used - mean) < 4 * spread
-    assert occupancy(tables, 0).failures == keys - used
+    assert (occupancy(tables, 0).failures, occupancy(tables, 0).full) == (keys - used, 0)
     if ways == 1:
         assert mean == pytest.approx(places * (1 - (1 - 1 / places) ** keys), rel=1e-6)
 
@@ -305,6 +305,13 @@ def test_moves_are_the_least_where_there_is_room() -> None:
         assert moves.max() <= (20 if name == "cuckoo" else 0)
         row = tables.rows[0]
         assert int(row["moves"]) == moves[moves >= 0].sum()
+
+
+def test_a_full_table_is_told_from_one_without_a_place() -> None:
+    tables, moves = fill(replace(ORGANISATIONS["cuckoo"], load=0.5), 64, 50)
+    found = occupancy(tables, 0)
+    assert (found.used, found.inserts, found.full, found.failures) == (32, 50, 18, 0)
+    assert (moves[-18:] == -1).all()
 
 
 def test_another_seed_hashes_otherwise_and_the_same_alike() -> None:
