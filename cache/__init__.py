@@ -1,8 +1,9 @@
 """What is worth a NIC slot: eviction and admission policies, built in or a user's own file.
 
 A policy is a file of plain functions with fixed signatures (:mod:`.contract`); the built-in ones in
-``eviction/`` and ``admission/`` are such files too, found by their names. :mod:`.lists` has the linked list
-over slots that most eviction policies need.
+``eviction/`` and ``admission/`` are such files too, found by their names. What several of them are made of:
+:mod:`.lists`, :mod:`.queues`, :mod:`.heap`, :mod:`.keymap`, :mod:`.ghosts`, :mod:`.sketch`. :mod:`.replay` is the trace
+simulator: misses of a policy on a trace of ids.
 """
 
 if __name__ != "oppcache.cache":

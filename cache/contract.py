@@ -5,7 +5,7 @@ Every scalar is ``int64``; a policy's state is one ``int64`` array. An eviction 
     state_size(capacity, keys)                          -> int: words of state; keys: distinct keys at most
     init(state, capacity)                               -> nothing; state comes zeroed
     hit(state, slot, now, next_use)                     -> nothing; a lookup found its context in this slot
-    victim(state, candidates, n, key, now, next_use)    -> int: the slot to empty for the incoming key
+    victim(state, candidates, n, key, now, next_use)    -> int: the slot to empty for the incoming key, −1 for none
     insert(state, slot, key, now, next_use)             -> nothing; the key now stands in this (empty) slot
     remove(state, slot, evicted)                        -> nothing; the slot was emptied: 1 victim's choice, 0 invalidated
 
@@ -13,14 +13,33 @@ Every scalar is ``int64``; a policy's state is one ``int64`` array. An eviction 
 occupied slot. ``key`` is a dense id below ``keys``, ``now`` virtual nanoseconds, ``next_use`` the index of the
 next request for the key among this table's requests, or −1 if there is none. A file that sets
 ``NEEDS_NEXT_USE = True`` is given real values of ``next_use`` (which costs a rehearsal of the run); others
-always see −1. ``victim`` does not remove: ``remove(state, slot, 1)`` follows, then ``insert``.
+always see −1. ``victim`` does not remove: ``remove(state, slot, 1)`` follows, then ``insert``. With −1 it declines:
+the incoming key gets no slot.
+
+It may also define any of::
+
+    observe(state, slot, label, r0, now)                -> nothing; the context in this slot was processed on the NIC and
+                                                           has this state label and register R0 now
+    release(state, now)                                 -> int: a slot to give up without a newcomer, −1 for none; asked
+                                                           again until it says −1, after every hit
+    seed(state, number)                                 -> nothing; once after init: 1 to 2**31 − 2, from the run's seed
 
 An admission policy defines ``state_size`` and ``init`` as above and::
 
     admit(state, key, packets, rate, now)               -> int: 1 to admit, 0 not to
 
 with ``packets`` of this flow so far, this one included, and ``rate`` in packets/s (0 before the second
-packet). It may define ``configure(state, value)`` to take the number of ``{NAME: value}``.
+packet). It may also define any of::
+
+    configure(state, value)                             -> nothing; once: the number of ``{NAME: value}``
+    control(state, rtt)                                 -> nothing; once: the control channel's round trip in ns
+    seed(state, number)                                 -> nothing; as above
+    note(state, key, now)                               -> nothing; a lookup of this key, on whichever side
+    prefer(state, key, loser)                           -> int: 1 if the key may take the slot of the key ``loser``,
+                                                           which eviction chose; 0 if it is to stay
+
+A file that sets ``DEFAULT = number`` can also be named without a number. One that sets ``SHARE = True`` takes a share from 0
+to 1, which ``configure`` is given in units of 2**−31.
 
 The functions are compiled by Numba; they may call other compiled functions but not allocate. A policy file is
 code that runs with your rights: load only files that you trust.
@@ -48,7 +67,18 @@ ADMISSION_SIGNATURES: dict[str, Any] = {
     "init": types.void(_STATE, _I),
     "admit": _I(_STATE, _I, _I, _I, _I),
 }
-CONFIGURE_SIGNATURE = types.void(_STATE, _I)
+EVICTION_OPTIONS: dict[str, Any] = {
+    "observe": types.void(_STATE, _I, _I, _I, _I),
+    "release": _I(_STATE, _I),
+    "seed": types.void(_STATE, _I),
+}
+ADMISSION_OPTIONS: dict[str, Any] = {
+    "configure": types.void(_STATE, _I),
+    "control": types.void(_STATE, _I),
+    "seed": types.void(_STATE, _I),
+    "note": types.void(_STATE, _I, _I),
+    "prefer": _I(_STATE, _I, _I),
+}
 
 # Parameter names, for messages; the order is what counts.
 PARAMETERS: dict[str, tuple[str, ...]] = {
@@ -59,5 +89,11 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "insert": ("state", "slot", "key", "now", "next_use"),
     "remove": ("state", "slot", "evicted"),
     "admit": ("state", "key", "packets", "rate", "now"),
+    "observe": ("state", "slot", "label", "r0", "now"),
+    "release": ("state", "now"),
+    "seed": ("state", "number"),
     "configure": ("state", "value"),
+    "control": ("state", "rtt"),
+    "note": ("state", "key", "now"),
+    "prefer": ("state", "key", "loser"),
 }

@@ -18,16 +18,25 @@ import numpy as np
 
 from oppcache._jit import kernel
 from oppcache.opp.errors import InputError, Mark, Problem, Problems, near_miss
+from oppcache.opp.random_streams import stream
 
-from .contract import ADMISSION_SIGNATURES, CONFIGURE_SIGNATURE, EVICTION_SIGNATURES, PARAMETERS
+from .contract import (
+    ADMISSION_OPTIONS,
+    ADMISSION_SIGNATURES,
+    EVICTION_OPTIONS,
+    EVICTION_SIGNATURES,
+    PARAMETERS,
+)
 
 _ROOM = Path(__file__).parent
+_USERS = "oppcache_policy_"  # how the module of a user's file is named
 MAX_STATE_WORDS = 2**36
+SHARE_UNITS = 1 << 31  # of a share that an admission policy is configured with
 
 
 @dataclass(frozen=True)
 class Eviction:
-    """A compiled eviction policy; the functions are as :mod:`.contract` says."""
+    """A compiled eviction policy; the functions are as :mod:`.contract` says, None for what it does not define."""
 
     name: str
     state_size: Callable[[int, int], int]
@@ -37,6 +46,10 @@ class Eviction:
     insert: Callable[..., None]
     remove: Callable[..., None]
     needs_next_use: bool
+    built_in: bool = False
+    observe: Callable[..., None] | None = None
+    release: Callable[..., int] | None = None
+    seed: Callable[..., None] | None = None
 
     @property
     def needs_keys(self) -> bool:
@@ -46,7 +59,7 @@ class Eviction:
 
 @dataclass(frozen=True)
 class Admission:
-    """A compiled admission policy; ``value`` is what ``configure`` is given, or None."""
+    """A compiled admission policy; ``value`` is what ``configure`` is given, or None; as is what it does not define."""
 
     name: str
     state_size: Callable[[int, int], int]
@@ -54,6 +67,10 @@ class Admission:
     admit: Callable[..., int]
     configure: Callable[..., None] | None
     value: int | None
+    control: Callable[..., None] | None = None
+    seed: Callable[..., None] | None = None
+    note: Callable[..., None] | None = None
+    prefer: Callable[..., int] | None = None
 
     @property
     def needs_keys(self) -> bool:
@@ -86,11 +103,12 @@ def load_policy(source: str | Path, mark: Mark | None = None) -> Eviction:
         InputError: there is no such policy, or its file does not keep the contract; all problems at once.
     """
     module, name = _module("eviction", source, mark)
-    functions = _compile(module, EVICTION_SIGNATURES, Mark(str(source)))
+    functions = _compile(module, EVICTION_SIGNATURES, EVICTION_OPTIONS, Mark(str(source)))
     policy = Eviction(
         name=name,
         needs_next_use=bool(getattr(module, "NEEDS_NEXT_USE", False)),
-        **{k: functions[k] for k in EVICTION_SIGNATURES},
+        built_in=not module.__name__.startswith(_USERS),
+        **functions,
     )
     _rehearse_eviction(policy, Mark(str(source)))
     return policy
@@ -106,7 +124,7 @@ def load_admission(source: str | Path | Mapping[str, Any], mark: Mark | None = N
     Raises:
         InputError: there is no such policy, its file does not keep the contract, or the value does not suit.
     """
-    value: int | None = None
+    value: Any = None
     if isinstance(source, Mapping):
         if len(source) != 1:
             raise InputError(
@@ -114,30 +132,33 @@ def load_admission(source: str | Path | Mapping[str, Any], mark: Mark | None = N
                 mark or Mark("admission"),
             )
         ((source, value),) = source.items()
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(
-                f"admission {source}: got {value!r}, expected a whole number from 1",
-                mark or Mark("admission"),
-            )
     module, name = _module("admission", source, mark)
-    signatures = dict(ADMISSION_SIGNATURES)
-    if hasattr(module, "configure"):
-        signatures["configure"] = CONFIGURE_SIGNATURE
-    functions = _compile(module, signatures, Mark(str(source)))
-    if value is not None and "configure" not in functions:
-        raise InputError(f"admission {name} takes no number", mark or Mark(str(source)))
-    if value is None and "configure" in functions and not str(source).endswith(".py"):
-        raise InputError(f"admission {name} needs a number: {{{name}: N}}", mark or Mark(str(source)))
-    policy = Admission(
-        name,
-        functions["state_size"],
-        functions["init"],
-        functions["admit"],
-        functions.get("configure"),
-        value,
-    )
+    functions = _compile(module, ADMISSION_SIGNATURES, ADMISSION_OPTIONS, Mark(str(source)))
+    number = _number(module, name, value, "configure" in functions, mark or Mark(str(source)))
+    policy = Admission(name=name, value=number, **{"configure": None, **functions})
     _size(policy, 8, 8, Mark(str(source)))
     return policy
+
+
+def _number(module: ModuleType, name: str, given: Any, takes_one: bool, mark: Mark) -> int | None:
+    """The number that an admission policy is configured with."""
+    share = bool(getattr(module, "SHARE", False))
+    if given is None:
+        given = getattr(module, "DEFAULT", None)
+        if given is None and takes_one and not module.__name__.startswith(_USERS):
+            raise InputError(f"admission {name} needs a number: {{{name}: N}}", mark)
+        return None if given is None else int(given)
+    if share:
+        if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= 1:
+            raise InputError(f"admission {name}: got {given!r}, expected a share from 0 to 1", mark)
+        given = round(given * SHARE_UNITS)
+    elif isinstance(given, float) and given.is_integer():
+        given = int(given)
+    if isinstance(given, bool) or not isinstance(given, int) or (given < 1 and not share):
+        raise InputError(f"admission {name}: got {given!r}, expected a whole number from 1", mark)
+    if not takes_one:
+        raise InputError(f"admission {name} takes no number", mark)
+    return given
 
 
 def _module(kind: str, source: str | Path, mark: Mark | None) -> tuple[ModuleType, str]:
@@ -156,7 +177,7 @@ def _user_module(path: Path) -> ModuleType:
     if not path.is_file():
         what = "is a directory, expected a policy file" if path.is_dir() else "no such policy file"
         raise InputError(what, Mark(str(path)))
-    name = "oppcache_policy_" + re.sub(r"\W", "_", str(path.resolve()))
+    name = _USERS + re.sub(r"\W", "_", str(path.resolve()))
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
@@ -177,8 +198,11 @@ def _user_module(path: Path) -> ModuleType:
     return module
 
 
-def _compile(module: ModuleType, signatures: Mapping[str, Any], mark: Mark) -> dict[str, Any]:
+def _compile(
+    module: ModuleType, required: Mapping[str, Any], optional: Mapping[str, Any], mark: Mark
+) -> dict[str, Any]:
     """Compile a policy file's functions: helpers as they come, the contract's with their signatures."""
+    signatures = {**required, **{k: v for k, v in optional.items() if k in vars(module)}}
     _check_parameters(module, signatures, mark)
     built_in = module.__name__.startswith("oppcache.")
     own = {
@@ -247,9 +271,26 @@ def _size(policy: Eviction | Admission, capacity: int, keys: int, mark: Mark) ->
 
 
 def make_state(
-    policy: Eviction | Admission, capacity: int, keys: int, mark: Mark | None = None
+    policy: Eviction | Admission,
+    capacity: int,
+    keys: int,
+    mark: Mark | None = None,
+    *,
+    seed: int = 0,
+    component: str = "cache",
+    rtt_ns: int | None = None,
 ) -> np.ndarray:
-    """Return a policy's ``int64`` state, initialised (and configured); empty where there are no slots."""
+    """Return a policy's ``int64`` state, initialised (seeded, configured); empty where there are no slots.
+
+    Args:
+        policy: the policy.
+        capacity: slots of the table.
+        keys: distinct keys at most, for a policy that asks.
+        mark: where the policy is named, for messages.
+        seed: the run's seed, which with ``component`` keys the policy's random stream.
+        component: whose state this is, such as ``cache.eviction.0``.
+        rtt_ns: the control channel's round trip, for an admission policy that weighs it.
+    """
     if capacity == 0:
         return np.zeros(0, np.int64)  # never asked: its init need not cope with nothing
     mark = mark or Mark(policy.name)
@@ -259,8 +300,13 @@ def make_state(
     except MemoryError:
         raise InputError(f"state_size({capacity}, {keys}) is {words}: too large for memory", mark) from None
     policy.init(state, capacity)
-    if isinstance(policy, Admission) and policy.configure is not None and policy.value is not None:
-        policy.configure(state, policy.value)
+    if policy.seed is not None:
+        policy.seed(state, int(stream(seed, component).integers(1, 2**31 - 1)))
+    if isinstance(policy, Admission):
+        if policy.configure is not None and policy.value is not None:
+            policy.configure(state, policy.value)
+        if policy.control is not None and rtt_ns is not None:
+            policy.control(state, rtt_ns)
     return state
 
 
@@ -273,12 +319,14 @@ def _rehearse_eviction(policy: Eviction, mark: Mark) -> None:
         policy.insert(state, slot, slot, slot, -1)
     policy.hit(state, 2, 10, -1)
     slot = policy.victim(state, candidates, 0, 9, 11, -1)
-    if not 0 <= slot < capacity:
+    if not -1 <= slot < capacity:
         raise InputError(
             f"victim chose slot {slot} of a full cache of {capacity}, expected 0 to {capacity - 1}", mark
         )
     candidates[:2] = (1, 3)
     chosen = policy.victim(state, candidates, 2, 9, 11, -1)
+    if chosen == -1:
+        return  # it declines
     if chosen not in (1, 3):
         raise InputError(f"victim chose slot {chosen}, expected one of its candidates 1 and 3", mark)
     policy.remove(state, chosen, 1)

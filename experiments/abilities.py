@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from oppcache.opp.errors import Mark, Problems, near_miss
 
 PLANNED_PROFILES = ("netfpga-sume", "netfpga-sume-wide", "smartnic-2025")
-PLANNED_EVICTION = ("clock", "s3fifo", "lfu", "lfu-aged", "slru", "twoq", "arc", "wtinylfu", "lirs", "random")
-PLANNED_ADMISSION = ("probability", "rate", "count-min", "spacesaving", "heavykeeper", "tinylfu", "gap-aware")
+PLANNED_EVICTION: tuple[str, ...] = ()
+PLANNED_ADMISSION = ("tinylfu",)
 
 
 def absent(what: str, available: Sequence[str]) -> str:

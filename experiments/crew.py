@@ -82,6 +82,9 @@ class Crew:
         self.total = len(tasks)
         self.pending = deque(enumerate(tasks))
         self.first = tasks[0].plan
+        # One of each policy, by how it is named; admission may be a mapping.
+        self.evictions = {str(t.plan.resolved.eviction): t.plan.resolved.eviction for t in tasks}
+        self.admissions = {str(t.plan.resolved.admission): t.plan.resolved.admission for t in tasks}
         self.extra = min(jobs, len(tasks)) - 1
         self.report = report
         self.executor: ProcessPoolExecutor | None = None
@@ -124,7 +127,7 @@ class Crew:
 
         if self.extra > 0 and not is_cached("engine.run_packets"):
             self._hire()
-        warm_up()
+        warm_up(self.evictions.values(), self.admissions.values())
         try:
             for future in self.starting[:1]:
                 future.result()

@@ -64,7 +64,11 @@ def _text_at(value: Mapping[str, Any], key: str) -> None:
 ADMISSION_PARAMETERS = {
     "packet": positive(units.parse_count),
     "probability": units.parse_fraction,
-    "rate": units.parse_packets_per_second,
+    "rate": lambda value: max(round(units.parse_packets_per_second(value)), 1),
+    "count-min": positive(units.parse_count),
+    "spacesaving": positive(units.parse_count),
+    "heavykeeper": positive(units.parse_count),
+    "gap-aware": positive(units.parse_count),
 }
 
 

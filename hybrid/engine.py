@@ -137,6 +137,8 @@ def _admit(
     slot = take_slot(cache.slots, table)
     if slot < 0:
         slot = victim(state, cache.candidates, np.int64(0), record, now, next_use)
+        if slot == -1:
+            return True  # it declines
         loser = occupant(cache.slots, table, slot)
         if loser < 0:
             tally.counts[_FAULT] = slot + 1 if slot >= 0 else slot

@@ -96,7 +96,10 @@ class _Run:
         for table in range(tables):
             keys = int(rehearsal.keys[table])
             for kind, policy in (("eviction", self.eviction), ("admission", self.admission)):
-                states[kind].append(make_state(policy, self.setup.contexts, keys))
+                component = f"cache.{kind}.{table}"
+                states[kind].append(
+                    make_state(policy, self.setup.contexts, keys, seed=self.setup.seed, component=component)
+                )
         flat = {kind: _flatten(parts) for kind, parts in states.items()}
         return Cache(
             make_slots(tables, self.setup.contexts),

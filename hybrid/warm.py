@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from oppcache._jit import is_cached
-from oppcache.cache import admission_names, eviction_names, load_admission, load_policy
+from oppcache.cache import load_admission, load_policy
 from oppcache.opp import load_program
 from oppcache.opp.lower import lower
 
@@ -18,15 +20,20 @@ from .rehearsal import rehearse
 log = logging.getLogger("oppcache")
 
 
-def warm_up() -> None:
-    """Compile the engine, the built-in policies, the rehearsal and the counters, or load them from the cache."""
+def warm_up(evictions: Iterable[Any] = (), admissions: Iterable[Any] = ()) -> None:
+    """Compile the engine, these policies, the rehearsal and the counters, or load them from the cache.
+
+    Args:
+        evictions: eviction policies as :class:`~.setup.Setup` names them.
+        admissions: admission policies, likewise.
+    """
     if not is_cached("engine.run_packets"):
         log.info("compiling kernels… (once; later runs load them)")
     engine()
-    for name in eviction_names():
+    for name in evictions:
         load_policy(name)
-    for name in admission_names():
-        load_admission({name: 1} if name == "packet" else name)
+    for source in admissions:
+        load_admission(source)
     lowered = lower(load_program("nf:stateful-firewall"))
     empty = np.zeros((0, lowered.layout.words), np.uint64)
     rehearse(lowered, [empty], 0, next_uses=True)

@@ -1,0 +1,123 @@
+"""From 64-bit ids to dense ones: numbers from 0 in order of first appearance, and when each is requested next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from oppcache._jit import JIT_DISABLED, kernel
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio
+_FIRST_BITS = 16
+_GROWTH = 2  # bits
+_AHEAD = 24  # requests
+
+if JIT_DISABLED:
+
+    def _prefetch(array: Any, index: Any) -> None:
+        """Nothing to be gained in plain Python."""
+
+else:
+    from llvmlite import ir
+    from numba import types
+    from numba.core import cgutils
+    from numba.extending import intrinsic
+
+    @intrinsic
+    def _prefetch(typing_context: Any, array: Any, index: Any) -> Any:
+        """Ask for the cache line of ``array[index]``."""
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+            byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+            pointer = builder.bitcast(builder.gep(data, [arguments[1]]), byte)
+            kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+            builder.call(function, [pointer, word(0), word(3), word(1)])
+            return context.get_dummy_value()
+
+        return types.void(array, index), generate
+
+
+@kernel
+def _number(ids, start, dense, table, keys, shift, known, most):
+    """Number ids from ``start`` on until ``most`` are known; returns (where it stopped, ids known).
+
+    A cell of the table holds an id's number + 1, 0 where there is none: small cells keep the table in the cache,
+    and the ids requested most were mostly seen first, so that theirs lie close together in ``keys``.
+    """
+    mask = np.int64(table.shape[0] - 1)
+    for i in range(start, ids.shape[0]):
+        if known >= most:
+            return np.int64(i), known
+        if i + _AHEAD < ids.shape[0]:
+            _prefetch(table, np.int64((ids[i + _AHEAD] * _GOLDEN) >> shift))
+        key = ids[i]
+        place = np.int64((key * _GOLDEN) >> shift)
+        while True:
+            number = table[place]
+            if number == 0:
+                keys[known] = key
+                known += np.int64(1)
+                table[place] = known
+                dense[i] = known - 1
+                break
+            if keys[number - 1] == key:
+                dense[i] = number - 1
+                break
+            place = (place + 1) & mask
+    return np.int64(ids.shape[0]), known
+
+
+@kernel
+def _fill(keys, known, table, shift):
+    mask = np.int64(table.shape[0] - 1)
+    for number in range(known):
+        place = np.int64((keys[number] * _GOLDEN) >> shift)
+        while table[place] != 0:
+            place = (place + 1) & mask
+        table[place] = number + 1
+
+
+def dense_ids(ids: np.ndarray) -> tuple[np.ndarray, int]:
+    """Number the ids in order of their first appearance.
+
+    Args:
+        ids: any integers, ``[requests]``.
+
+    Returns:
+        the numbers, ``int32[requests]``, and how many there are.
+    """
+    if ids.dtype not in (np.uint64, np.int64):
+        ids = ids.astype(np.int64)
+    ids = np.ascontiguousarray(ids).view(np.uint64)
+    bits, at, known = _FIRST_BITS, 0, 0
+    dense = np.empty(len(ids), np.int32)
+    keys, table = np.empty(1 << (bits - 1), np.uint64), np.zeros(1 << bits, np.int32)
+    with np.errstate(over="ignore"):
+        while True:
+            most = 1 << (bits - 1)
+            stopped = _number(ids, at, dense, table, keys, np.uint64(64 - bits), np.int64(known), most)
+            at, known = map(int, stopped)
+            if at == len(ids):
+                return dense, known
+            bits += _GROWTH
+            keys = np.concatenate([keys, np.empty((1 << (bits - 1)) - len(keys), np.uint64)])
+            table = np.zeros(1 << bits, np.int32)
+            _fill(keys, known, table, np.uint64(64 - bits))
+
+
+@kernel
+def _fill_next_uses(dense, last, out):
+    for i in range(dense.shape[0] - 1, -1, -1):
+        key = dense[i]
+        out[i] = last[key]
+        last[key] = i
+
+
+def next_uses(dense: np.ndarray, keys: int) -> np.ndarray:
+    """For each request the index of the next one for the same id, −1 for none: ``int64[requests]``."""
+    out = np.empty(len(dense), np.int64)
+    _fill_next_uses(dense, np.full(keys, -1, np.int64), out)
+    return out
