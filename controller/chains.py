@@ -182,20 +182,29 @@ class Chains:
         if effect.gate is None:
             self._entry(clauses, name, effect.actions, goto=goto, changed=changed, rule=rule)
             return
+        self.flow.make_room(clauses)
         draft = self._stage_for(effect.stateful)
         for outcome in effect.gate(draft):
             both = conjunction(clauses, outcome.clauses)
             self.flow.entry(
-                both, name, outcome.actions, outcome.writes, goto, changed=changed, mark=rule.mark
-            ) if both else None
-        self.flow.close() if effect.stateful or changed is not None else None
+                both,
+                name,
+                outcome.actions,
+                outcome.writes,
+                goto,
+                changed=changed,
+                mark=rule.mark,
+                again=True,
+            )
+        if effect.stateful or changed is not None:
+            self.flow.close()
 
     def _stage_for(self, stateful: tuple[str, object] | None) -> Draft:
         """An open stage on a table, or one where temporaries can be added."""
         draft = self.flow.draft
         crowded = len(draft.temporaries) > 40 or len(draft.conditions) > 10
         if stateful is None:
-            if crowded or draft.pending:
+            if crowded:
                 self.flow.close()
             return self.flow.draft
         self.flow.close()

@@ -6,18 +6,22 @@ another connection's already is dropped.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from oppcache.opp.program import Key, Operand, Timer, Update, Write
 
 from .clauses import Bits, Clause, Spans, field, metadata
-from .flow import DROP, Draft, Flow, key_of, store
+from .flow import DROP, Draft, Flow, Label, key_of, puts, store
 from .tcp_states import ACK, ES, LIBERAL, MAXACK_SET, SACK_PERM, SS, SYN
 from .tracking import (
     CONFIRMED,
     GRE,
+    LAST_LABEL,
     NEW,
     OPEN,
     PORTS,
     QUERY,
+    SCTP,
     TCP,
     TUPLE,
     UDP,
@@ -25,6 +29,7 @@ from .tracking import (
     words,
     zone_parts,
 )
+from .tracking_sctp import first_states
 from .tracking_tcp import option_flags, segment_end, window_at_least_one
 from .world import World
 
@@ -34,10 +39,32 @@ REPLY_KEY = ("metadata.oproto", *words("r"))
 
 def emit_clash(flow: Flow, world: World) -> None:
     """A new connection whose replies could not be told from another's is dropped."""
-    flow.begin("clash", "xlat", key_of(*REPLY_KEY, *zone_parts(world)))
-    taken: Clause = {**NEW_ONE, ("state", ""): Spans.of((1, 2))}
-    flow.entry([taken], "reply tuple taken", (DROP,))
+    free = Label("no clash")
+    emit_probe(flow, world, "clash", REPLY_KEY, free)
+    flow.entry([{}], "reply tuple taken", (DROP,))
+    flow.here(free)
+
+
+def emit_probe(flow: Flow, world: World, name: str, key: tuple[str, ...], free: Label) -> None:
+    """Two stages: whether a tuple is a living connection's; if not, on at ``free``, else on behind them."""
+    flow.begin(name, "xlat", key_of(*key, *zone_parts(world)))
+    flow.entry([{("state", ""): Spans.of((0, 0))}], "free", goto=free)
+    known = {f"c{part}": f"R.o{part}" for part in TUPLE}
+    flow.entry([{("state", ""): Spans.of((1, 1))}], "original of one", puts(**known, cdir=0))
+    flow.entry([{}], "reply of one", puts(**known, cdir=1))
     flow.close()
+    owner = key_of("metadata.oproto", *words("c"), *zone_parts(world))
+    draft = flow.begin(f"{name} owner", "conn", owner)
+    pairs = zip(TUPLE, key[1:], strict=True)
+    differences = [draft.t("xor", f"R.r{part}", word) for part, word in pairs]
+    sums = draft.t(
+        "or", draft.t("or", differences[0], differences[1]), draft.t("or", differences[2], differences[3])
+    )
+    fits = draft.c("fits", sums, "eq", 0)
+    alive: Clause = {("state", ""): Spans.of((1, LAST_LABEL))}
+    original = metadata("cdir", Spans.values([0]))
+    flow.entry([{**alive, **original}, {**alive, **fits}], "living")
+    flow.otherwise(free)
 
 
 def emit_commit(flow: Flow, world: World) -> None:
@@ -57,6 +84,14 @@ def emit_commit(flow: Flow, world: World) -> None:
     for name, clause, label, timer, updates in _tcp(draft, timeouts):
         write = Write("conn", "lookup", label, hard=timer, updates=(*common, *updates))
         flow.entry([{**tcp, **clause}], f"new tcp {name}", (), (write, *others))
+    for name, clause, first in first_states(timeouts):
+        write = replace(first, updates=(*common, *first.updates))
+        flow.entry(
+            [{**NEW_ONE, **metadata("kind", Spans.values([SCTP])), **clause}],
+            f"new {name}",
+            (),
+            (write, *others),
+        )
     stream = draft.t("add", "now", 2_000_000_000, 64)
     for name, clause, key, default in (
         ("udp", metadata("kind", Spans.values([UDP])), "udp_timeout", 30),
@@ -81,7 +116,9 @@ def _tuples(draft: Draft, world: World) -> tuple[Write, ...]:
         Write("xlat", key_of(*REPLY_KEY, *zone), 2, updates=registers),
     ]
     if "bysource" in world.tables:
-        mapping = store(addr="metadata.rdst", port="metadata.rdport")
+        mapping = store(
+            addr="metadata.rdst", port="metadata.rdport", dst="metadata.odst", dport="metadata.odport"
+        )
         out.append(Write("bysource", source_key(), 1, updates=mapping))
     return tuple(out)
 

@@ -189,6 +189,11 @@ class Flow:
         self.draft.default = (Entry("otherwise", actions=tuple(actions)), goto)
         self.close()
 
+    def make_room(self, clauses: Clauses) -> None:
+        """Close the open stage if an entry with these clauses could meet packets that one of its entries changed."""
+        if self._open and any(not apart(p, c, ch) for c in clauses for p, ch in self.draft.pending):
+            self.close()
+
     def entry(
         self,
         clauses: Clauses,
@@ -199,15 +204,17 @@ class Flow:
         *,
         changed: frozenset[Subject] | None = None,
         mark: Mark = NOWHERE,
+        again: bool = False,
     ) -> None:
         """Add an entry for each clause.
 
         Args:
             changed: None where the packet does not go on at the next rule; else the subjects that the actions
                 change, and ``goto`` is not looked at: the packet goes on at the next rule.
+            again: whether this is another outcome of the rule that the last entry was for.
         """
-        if self._open and any(not apart(p, c, ch) for c in clauses for p, ch in self.draft.pending):
-            self.close()
+        if not again:
+            self.make_room(clauses)
         draft = self.draft
         for clause in clauses:
             count = draft.names[name] = draft.names.get(name, 0) + 1
@@ -216,7 +223,7 @@ class Flow:
             draft.entries.append((entry, goto if changed is None else ON))
             if changed is not None:
                 draft.pending.append((clause, changed))
-        if changed is not None and any(not clause for clause in clauses):
+        if changed is not None and not again and any(not clause for clause in clauses):
             self.close()
 
     def stages(self) -> tuple[Stage, ...]:

@@ -6,26 +6,28 @@ has it; else the mapping that the source already has; else the range's address a
 
 from __future__ import annotations
 
-from oppcache.opp.program import Action, Key, Operand
+from oppcache.opp.program import Action, Allocation, Key, Operand
 
+from . import confirm
 from .clauses import Bits, Clause, Clauses, Spans, field, metadata
 from .confirm import NEW_ONE, source_key
 from .extensions.nat import OFFSET, PERSISTENT, RANDOM, SET, WORDS
 from .extensions.nat import PORTS as PORT_RANGE
-from .flow import DROP, Draft, Flow, Label, holds, key_of, put, puts
-from .tracking import DNAT, ERROR, PORTS, QUERY, SNAT, TCP, UDP, zone_parts
+from .flow import DROP, Draft, Flow, Label, as_operand, holds, key_of, put, puts
+from .tracking import DNAT, ERROR, LAST_LABEL, PORTS, QUERY, SCTP, SNAT, TCP, UDP, words, zone_parts
 from .world import World
 
-PROBES = 8  # random ports that are tried
-_WITH_PORTS = Spans.values([TCP, UDP, PORTS])
-_MAPPED = Spans.values([TCP, UDP, PORTS, QUERY])
+TRIES = 128  # ports that are looked at, as the kernel does
+_WITH_PORTS = Spans.values([TCP, UDP, PORTS, SCTP])
+_MAPPED = Spans.values([TCP, UDP, PORTS, SCTP, QUERY])
+_CANDIDATE = ("metadata.oproto", "metadata.rsrc", "metadata.caddr", "metadata.rsport", "metadata.cport")
 _TRACKED = metadata("conn", Spans.of((1, 1)))
 
 
 def declare(world: World) -> None:
     """Tables and words of address translation."""
-    world.need_table("bysource", "addr", "port")
-    for word in (*WORDS, "caddr", "cport", "mapped"):
+    world.need_table("bysource", "addr", "port", "dst", "dport")
+    for word in (*WORDS, "caddr", "cport", "mapped", "found"):
         world.need_word(word)
 
 
@@ -71,17 +73,52 @@ def emit_destination(flow: Flow, world: World) -> None:
 
     low = draft.t("add", "metadata.plo", 0)
     with_range = {**asked, **_flag(PORT_RANGE), **_kind(_WITH_PORTS)}
+    free_port = Label("free port")
+    one = draft.c("one_port", "metadata.plo", "eq", "metadata.phi")
+    several = puts(caddr=address)
     for name, clause, new_port in (
+        ("the only port", {**with_range, **one}, low),
         ("port as it is", {**with_range, **fits, **_flag(RANDOM, False)}, port),
         ("port by offset", {**with_range, **_flag(OFFSET)}, draft.t("add", "metadata.plo", offset)),
         ("port at random", {**with_range, **_flag(RANDOM)}, draft.t("add", "metadata.plo", at_random)),
         ("first port", with_range, low),
-        ("address", asked, port),
     ):
-        merged: Clause = dict(clause)
-        flow.entry([merged], name, chosen(new_port), goto=apply)
+        if name == "the only port":
+            flow.entry([clause], name, chosen(new_port), goto=apply)
+        else:
+            flow.entry([clause], name, (*several, *puts(cport=new_port)), goto=free_port)
+    flow.entry([asked], "address", chosen(port), goto=apply)
+    flow.here(free_port)
+    _free_destination(flow, world)
     flow.here(apply)
     _apply_destination(flow)
+
+
+def _free_destination(flow: Flow, world: World) -> None:
+    """A port of the range with which the tuple is free: the one that was chosen, else from the range's first on."""
+    parts = ("metadata.oproto", "metadata.caddr", "metadata.rdst", "metadata.cport", "metadata.rdport")
+    key = key_of(*parts, *zone_parts(world))
+    flow.begin("nat destination port")
+    searched = _flag(OFFSET), _flag(RANDOM)
+    whole = _allocate("cport", key, "metadata.plo", "metadata.phi", "metadata.cport")
+    alone = _allocate("cport", key, "metadata.cport", "metadata.cport", "metadata.cport")
+    flow.entry(list(searched), "from there on", (whole,))
+    flow.entry([{}], "that one", (alone,))
+    flow.close()
+    flow.begin("nat destination other port")
+    first = _allocate("cport", key, "metadata.plo", "metadata.phi", "metadata.plo")
+    flow.entry([metadata("found", Spans.values([0]))], "from the first on", (first,))
+    flow.close()
+    draft = flow.begin("nat destination chosen")
+    differs = draft.t(
+        "or",
+        draft.t("xor", "metadata.caddr", "metadata.rsrc"),
+        draft.t("xor", "metadata.cport", "metadata.rsport"),
+    )
+    status = draft.t("or", "metadata.ctstatus", draft.t("shl", draft.t("min", differs, 1), 5))
+    words_ = puts(rsrc="metadata.caddr", rsport="metadata.cport", ctstatus=status, nflags=0)
+    flow.entry([{}], "chosen", words_)
+    flow.close()
 
 
 def _address(flow: Flow, world: World, draft: Draft, current: str) -> Operand | str:
@@ -160,15 +197,13 @@ def emit_source(flow: Flow, world: World) -> None:
     flow.entry(inside, "in range as it is", as_is, goto=probe)
     flow.entry([NEW_ONE], "out of range", goto=by_source)
     flow.here(by_source)
-    _by_source(flow, best)
+    _by_source(flow, world, best)
     flow.here(probe)
-    flow.begin("probe", "xlat", _probe_key(world))
-    flow.entry([{("state", ""): Spans.of((0, 0))}], "free", goto=done)
+    confirm.emit_probe(flow, world, "probe", _CANDIDATE, done)
     flow.here(best)
     _best(flow, world, done, random_port)
     flow.here(probe_best)
-    flow.begin("probe best", "xlat", _probe_key(world))
-    flow.entry([{("state", ""): Spans.of((0, 0))}], "free", goto=done)
+    confirm.emit_probe(flow, world, "probe best", _CANDIDATE, done)
     flow.here(random_port)
     _random_port(flow, world, done)
     flow.here(done)
@@ -184,13 +219,21 @@ def emit_source(flow: Flow, world: World) -> None:
     _apply_source(flow)
 
 
+def _allocate(
+    target: str, key: Key, low: Operand | str | int, high: Operand | str | int, start: Operand | str | int
+) -> Action:
+    """Set a metadata word to a port with which a reply tuple is free; where none is, it keeps what it was."""
+    bounds = as_operand(low), as_operand(high), as_operand(start)
+    search = Allocation("xlat", key, *bounds, tries=TRIES, found="found")
+    return Action("alloc", f"metadata.{target}", search=search)
+
+
 def _probe_key(world: World) -> Key:
     """The reply tuple that the candidate would give."""
-    parts = ("metadata.oproto", "metadata.rsrc", "metadata.caddr", "metadata.rsport", "metadata.cport")
-    return key_of(*parts, *zone_parts(world))
+    return key_of(*_CANDIDATE, *zone_parts(world))
 
 
-def _by_source(flow: Flow, best: Label) -> None:
+def _by_source(flow: Flow, world: World, best: Label) -> None:
     """The mapping that the source has towards others, where the range allows it."""
     draft = flow.begin("by source", "bysource", source_key())
     draft.c("above", "R.addr", "ge", "metadata.nlo")
@@ -200,7 +243,11 @@ def _by_source(flow: Flow, best: Label) -> None:
     mapped: Clause = {("state", ""): Spans.of((1, 1)), **holds("above"), **holds("below")}
     port_in: Clause = {**holds("port_above"), **holds("port_below")}
     inside: Clauses = [{**mapped, **_flag(PORT_RANGE, False)}, {**mapped, **port_in}]
-    flow.entry(inside, "mapped already", puts(caddr="R.addr", cport="R.port"))
+    other = puts(csrc="metadata.osrc", csport="metadata.osport", cdst="R.dst", cdport="R.dport")
+    flow.entry(inside, "mapped already", (*puts(caddr="R.addr", cport="R.port"), *other))
+    flow.otherwise(best)
+    flow.begin("by source owner", "conn", key_of("metadata.oproto", *words("c"), *zone_parts(world)))
+    flow.entry([{("state", ""): Spans.of((1, LAST_LABEL))}], "still there")
     flow.otherwise(best)
 
 
@@ -242,16 +289,17 @@ def _random_port(flow: Flow, world: World, done: Label) -> None:
     for name, clause, low, high in classes:
         flow.entry([clause], name, puts(plo=low, phi=high))
     flow.close()
-    for i in range(PROBES):
-        draft = flow.begin(f"draw {i + 1}")
-        size = draft.t("add", draft.t("sub", "metadata.phi", "metadata.plo"), 1)
-        port = draft.t("add", "metadata.plo", draft.t("mod", "random", size))
-        flow.entry([{}], "draw", puts(cport=port))
-        flow.close()
-        flow.begin(f"try {i + 1}", "xlat", _probe_key(world))
-        if i < PROBES - 1:
-            flow.entry([{("state", ""): Spans.of((0, 0))}], "free", goto=done)
-        flow.close()
+    draft = flow.begin("allocate")
+    size = draft.t("max", draft.t("add", draft.t("sub", "metadata.phi", "metadata.plo"), 1), 1)
+    offset = draft.t("mod", draft.t("sub", "metadata.rdport", "metadata.pbase"), size)
+    by_offset = draft.t("add", "metadata.plo", offset)
+    key = _probe_key(world)
+    allocate = _allocate("cport", key, "metadata.plo", "metadata.phi", "random")
+    flow.entry(
+        [_flag(OFFSET)], "by offset", (_allocate("cport", key, "metadata.plo", "metadata.phi", by_offset),)
+    )
+    flow.entry([{}], "at random", (allocate,))
+    flow.close()
 
 
 __all__ = ["PERSISTENT", "emit_destination", "emit_source"]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from oppcache.opp.program import Action, Register, Table, Timer, Update, Write
+from oppcache.opp.program import Action, Operand, Register, Table, Timer, Update, Write
 
 from .clauses import Bits, Clause, Clauses, Spans, both, field, metadata, valid
 from .flow import Draft, Flow, Label, key_of, puts, store, update
@@ -21,7 +21,7 @@ from .routing import WIRE
 from .world import World
 
 # Kinds of packets, by how they are tracked.
-TCP, UDP, QUERY, ERROR, OTHER, PORTS, GRE = range(1, 8)
+TCP, UDP, QUERY, ERROR, OTHER, PORTS, GRE, SCTP = range(1, 9)
 # Lives of a packet's connection.
 NO_LIFE, KNOWN, NEW, DYING = range(4)
 SEEN_REPLY, ASSURED, CONFIRMED, SNAT, DNAT = 2, 4, 8, 0x10, 0x20
@@ -39,7 +39,12 @@ TCP_STATES = (
     "SYN_SENT2",
 )
 OPEN = len(TCP_STATES)  # label of a connection of another protocol
-LABELS = (*TCP_STATES, "OPEN")
+SCTP_STATES = (
+    *("CLOSED", "COOKIE_WAIT", "COOKIE_ECHOED", "ESTABLISHED"),
+    *("SHUTDOWN_SENT", "SHUTDOWN_RECD", "SHUTDOWN_ACK_SENT", "HEARTBEAT_SENT"),
+)
+LABELS = (*TCP_STATES, "OPEN", *(f"SCTP_{name}" for name in SCTP_STATES))
+LAST_LABEL = len(LABELS) - 1
 
 TUPLE = ("src", "dst", "sport", "dport")
 WORDS = (
@@ -58,6 +63,7 @@ WORDS = (
         "ctmark",
     ),
     *("oproto", "osrc", "odst", "osport", "odport", "rsrc", "rdst", "rsport", "rdport", "ns", "rst0"),
+    *("csrc", "cdst", "csport", "cdport", "cdir"),
     *("wack", "wsack", "wseq", "wend"),
 )
 _SIDE = ("end", "maxend", "maxwin", "maxack", "scale", "flags")
@@ -66,6 +72,7 @@ TCP_REGISTERS = (
     *("last_index", "last_dir", "last_seq", "last_ack", "last_end", "last_win", "last_wscale", "last_flags"),
     "retrans",
 )
+SCTP_REGISTERS = ("vtag0", "vtag1", "heartbeat_failed", "heartbeat_dir")
 SECOND = 1_000_000_000
 
 _REQUESTS = {8: 0, 13: 14, 15: 16, 17: 18}
@@ -89,7 +96,7 @@ def declare(world: World) -> None:
     """The tables of connections."""
     registers = [Register(f"{side}{part}") for side in "or" for part in TUPLE]
     registers += [Register("status"), Register("mark"), Register("stream", 64)]
-    registers += [Register(name) for name in TCP_REGISTERS]
+    registers += [Register(name) for name in (*TCP_REGISTERS, *SCTP_REGISTERS)]
     if world.accounting:
         registers += [Register(f"{side}{what}", 64) for side in "or" for what in ("packets", "bytes")]
     registers += [Register(f"limited{number}") for number, _ in world.counted.values()]
@@ -117,10 +124,14 @@ def emit(flow: Flow, world: World) -> None:
     _tuple(flow, world, done)
     _lookup(flow, world)
     tcp = [Label("tcp original"), Label("tcp reply")]
-    _connection(flow, world, done, tcp)
+    sctp = [Label("sctp original"), Label("sctp reply")]
+    _connection(flow, world, done, {TCP: tcp, SCTP: sctp})
     from .tracking_tcp import emit_tcp
 
     emit_tcp(flow, world, tcp, done)
+    from .tracking_sctp import emit_sctp
+
+    emit_sctp(flow, world, sctp, done)
     flow.here(done)
 
 
@@ -159,14 +170,13 @@ def _tuple(flow: Flow, world: World, done: Label) -> None:
     checks = world.topology.setting("net.netfilter.nf_conntrack_checksum", 1)
     if checks:
         wrong = {**WIRE, **field("l4.csum_ok", Spans.values([2]))}
-        summed = [valid("tcp"), valid("udp"), valid("udplite"), valid("icmp")]
+        summed = [valid(name) for name in ("tcp", "udp", "udplite", "icmp", "sctp")]
         flow.entry([{**wrong, **kind} for kind in summed], "wrong checksum", no, goto=done)
     _tcp_tuple(flow, draft, length, world, done)
     _udp_tuple(flow, draft, length, done)
     _icmp_tuple(flow, draft, done)
-    for header, kind in (("sctp", PORTS), ("udplite", PORTS)):
-        actions = (*_own(kind), *puts(tsport="l4.sport", tdport="l4.dport", inv="l4.dport"))
-        flow.entry([valid(header)], header, actions)
+    _sctp_tuple(flow, draft)
+    _udplite_tuple(flow, draft, length, done)
     for number, name in ((6, "tcp"), (17, "udp"), (132, "sctp"), (136, "udplite"), (1, "icmp")):
         flow.entry([field("ip.proto", Spans.values([number]))], f"cut off {name}", no, goto=done)
     flow.entry([field("ip.proto", Spans.values([47]))], "gre", _own(GRE))
@@ -188,9 +198,9 @@ def _own(kind: int, opens: int = 1) -> tuple[Action, ...]:
     )
 
 
-def _tcp_tuple(flow: Flow, draft: Draft, length: object, world: World, done: Label) -> None:
+def _tcp_tuple(flow: Flow, draft: Draft, length: Operand, world: World, done: Label) -> None:
     header = draft.t("shl", "tcp.data_offset", 2)
-    cut = draft.c("tcp_cut", length, "lt", header)  # type: ignore[arg-type]
+    cut = draft.c("tcp_cut", length, "lt", header)
     short = draft.c("tcp_short", "tcp.data_offset", "lt", 5)
     tcp = valid("tcp")
     flow.entry([{**tcp, **cut}, {**tcp, **short}], "malformed tcp", invalid(), goto=done)
@@ -204,13 +214,33 @@ def _tcp_tuple(flow: Flow, draft: Draft, length: object, world: World, done: Lab
     flow.entry([tcp], "flags that make no sense", invalid(), goto=done)
 
 
-def _udp_tuple(flow: Flow, draft: Draft, length: object, done: Label) -> None:
+def _udp_tuple(flow: Flow, draft: Draft, length: Operand, done: Label) -> None:
     udp = valid("udp")
-    long = draft.c("udp_long", "udp.length", "gt", length)  # type: ignore[arg-type]
+    long = draft.c("udp_long", "udp.length", "gt", length)
     short = draft.c("udp_short", "udp.length", "lt", 8)
     flow.entry([{**udp, **long}, {**udp, **short}], "malformed udp", invalid(), goto=done)
     ports = puts(tsport="l4.sport", tdport="l4.dport", inv="l4.dport")
     flow.entry([udp], "udp", (*_own(UDP), *ports))
+
+
+def _udplite_tuple(flow: Flow, draft: Draft, length: Operand, done: Label) -> None:
+    """UDP-Lite must have a checksum, over at least its header (RFC 3828)."""
+    lite = valid("udplite")
+    covered = field("udplite.coverage", Spans.of((1, 7)))
+    long = draft.c("lite_long", "udplite.coverage", "gt", length)
+    unsummed = field("udplite.csum", Spans.of((0, 0)))
+    wrong = [{**lite, **covered}, {**lite, **long}, {**lite, **unsummed}]
+    flow.entry(wrong, "malformed udplite", invalid(), goto=done)
+    ports = puts(tsport="l4.sport", tdport="l4.dport", inv="l4.dport")
+    flow.entry([lite], "udplite", (*_own(PORTS), *ports))
+
+
+def _sctp_tuple(flow: Flow, draft: Draft) -> None:
+    from .tracking_sctp import opening
+
+    ports = puts(tsport="l4.sport", tdport="l4.dport", inv="l4.dport")
+    flow.entry(opening(draft), "sctp that opens", (*_own(SCTP), *ports))
+    flow.entry([valid("sctp")], "sctp", (*_own(SCTP, 0), *ports))
 
 
 def _icmp_tuple(flow: Flow, draft: Draft, done: Label) -> None:
@@ -298,7 +328,7 @@ def fresh() -> tuple[Action, ...]:
     )
 
 
-def _connection(flow: Flow, world: World, done: Label, tcp: list[Label]) -> None:
+def _connection(flow: Flow, world: World, done: Label, stages: dict[int, list[Label]]) -> None:
     """The connection itself: alive, and the one whose reply this is? Other protocols than TCP end here."""
     draft = flow.begin("conn", "conn", world.connection_key())
     differences = [draft.t("xor", f"R.r{p}", f"metadata.t{p}") for p in TUPLE]
@@ -306,7 +336,7 @@ def _connection(flow: Flow, world: World, done: Label, tcp: list[Label]) -> None
         "or", draft.t("or", differences[0], differences[1]), draft.t("or", differences[2], differences[3])
     )
     fits = draft.c("fits", sums, "eq", 0)
-    alive: Clause = {("state", ""): Spans.of((1, OPEN))}
+    alive: Clause = {("state", ""): Spans.of((1, LAST_LABEL))}
     forward = metadata("dir", Spans.values([0]))
     back = {**metadata("dir", Spans.values([1])), **fits}
     sides: list[Clause] = [{**alive, **forward}, {**alive, **back}]
@@ -328,9 +358,10 @@ def _connection(flow: Flow, world: World, done: Label, tcp: list[Label]) -> None
         goto=done,
     )
     flow.entry([error], "error about no connection", invalid(), goto=done)
-    is_tcp = metadata("kind", Spans.values([TCP]))
-    for side, label, name in zip(sides, tcp, ("original", "reply"), strict=True):
-        flow.entry([{**side, **is_tcp}], f"tcp {name}", (*known, *established), goto=label)
+    for kind, labels in stages.items():
+        for side, label, name in zip(sides, labels, ("original", "reply"), strict=True):
+            at = {**side, **metadata("kind", Spans.values([kind]))}
+            flow.entry([at], f"{'tcp' if kind == TCP else 'sctp'} {name}", (*known, *established), goto=label)
     status = draft.t("or", "R.status", draft.t("shl", "metadata.dir", 1))
     for name, clause, timer, more in _lives(draft, Timeouts(world)):
         new_status = draft.t("or", status, more) if more else status

@@ -15,6 +15,8 @@ _GROUPS = {
     "ip": ("ipv4", "ipv6"),
     "l4": ("tcp", "udp", "sctp", "udplite"),
     "l3": ("checksums",),
+    "esp": ("ipv4", "ipv6"),
+    "ah": ("ipv4", "ipv6"),
 }
 _OPTIONS = (
     "tcp.mss",
@@ -23,6 +25,7 @@ _OPTIONS = (
     "tcp.tsval",
     "tcp.tsecr",
     "tcp.options",
+    "tcp.options_walked",
     "tcp.sack_edge",
 )
 _ALWAYS = ("packet_length", "in_port")

@@ -125,6 +125,7 @@ class Derived(IntEnum):
     PAYLOAD_LENGTH = 13
     TCP_OPTIONS = 14
     TCP_SACK_EDGE = 15
+    TCP_OPTIONS_WALKED = 16
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,8 @@ def _packet_fields(header: Header, base: Base, prefix: str, spec: str, writable:
 _V4 = "version:0:4 ihl:4:4 tos:8:8 dscp:8:6 ecn:14:2 length:16:16 id:32:16 df:49:1 mf:50:1 frag_offset:51:13 ttl:64:8 proto:72:8 csum:80:16 src:96:32 dst:128:32"
 _V6 = "version:0:4 tclass:4:8 dscp:4:6 ecn:10:2 flow_label:12:20 length:32:16 next:48:8 hop_limit:56:8 src:64:128 dst:192:128"
 _TCP = "sport:0:16 dport:16:16 seq:32:32 ack:64:32 data_offset:96:4 window:112:16 csum:128:16 urgent:144:16"
+# The common header, and what the first chunk behind it begins with.
+_SCTP = "sport:0:16 dport:16:16 vtag:32:32 csum:64:32 chunk_type:96:8 chunk_flags:104:8 chunk_length:112:16 init_tag:128:32"
 _ICMP = "type:0:8 code:8:8 csum:16:16 id:32:16 seq:48:16 rest:32:32"
 
 FIELDS: tuple[Field, ...] = (
@@ -206,15 +209,16 @@ FIELDS: tuple[Field, ...] = (
     *_packet_fields(
         Header.UDPLITE, Base.L4, "udplite", "sport:0:16 dport:16:16 coverage:32:16 csum:48:16", "sport dport"
     ),
-    *_packet_fields(
-        Header.SCTP, Base.L4, "sctp", "sport:0:16 dport:16:16 vtag:32:32 csum:64:32", "sport dport"
-    ),
+    *_packet_fields(Header.SCTP, Base.L4, "sctp", _SCTP, "sport dport"),
     *_packet_fields(Header.ICMP, Base.L4, "icmp", _ICMP, "id seq"),
     *_packet_fields(Header.ICMPV6, Base.L4, "icmpv6", _ICMP, "id seq"),
     *_packet_fields(Header.INNER_IPV4, Base.INNER_L3, "inner.ipv4", _V4, "src dst"),
     *_packet_fields(Header.INNER_IPV6, Base.INNER_L3, "inner.ipv6", _V6, "src dst"),
     *_packet_fields(Header.INNER_PORTS, Base.INNER_L4, "inner.l4", "sport:0:16 dport:16:16", "sport dport"),
     *_packet_fields(Header.INNER_QUERY, Base.INNER_L4, "inner.icmp", "type:0:8 code:8:8 id:32:16", "id"),
+    # Where the protocol is ESP or AH.
+    Field("esp.spi", 32, Header.IP, Base.L4, 0),
+    Field("ah.spi", 32, Header.IP, Base.L4, 32),
     Field("l3.csum_ok", 2, Header.IP, Base.DERIVED, Derived.L3_CSUM_OK),
     Field("l4.csum_ok", 2, Header.IP, Base.DERIVED, Derived.L4_CSUM_OK),
     Field("flow.src", 128, Header.IP, Base.DERIVED, Derived.FLOW_SRC),
@@ -231,6 +235,8 @@ FIELDS: tuple[Field, ...] = (
     # Which kinds of options there are (bit k: kind k, up to 63), and the highest sequence number that is acknowledged,
     # selectively or not.
     Field("tcp.options", 64, Header.TCP, Base.DERIVED, Derived.TCP_OPTIONS),
+    # The same for a reader that does not stop at the end of the options, as iptables' tcp match.
+    Field("tcp.options_walked", 64, Header.TCP, Base.DERIVED, Derived.TCP_OPTIONS_WALKED),
     Field("tcp.sack_edge", 32, Header.TCP, Base.DERIVED, Derived.TCP_SACK_EDGE),
     Field("l4.payload_length", 16, Header.IP, Base.DERIVED, Derived.PAYLOAD_LENGTH),
 )

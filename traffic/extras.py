@@ -47,6 +47,7 @@ _D_SRC, _D_DST, _D_PROTO = int(Derived.FLOW_SRC), int(Derived.FLOW_DST), int(Der
 _D_SPORT, _D_DPORT = int(Derived.FLOW_SPORT), int(Derived.FLOW_DPORT)
 _D_MSS, _D_WSCALE, _D_SACK = int(Derived.TCP_MSS), int(Derived.TCP_WSCALE), int(Derived.TCP_SACK_PERMITTED)
 _D_OPTIONS, _D_SACK_EDGE = int(Derived.TCP_OPTIONS), int(Derived.TCP_SACK_EDGE)
+_D_WALKED = int(Derived.TCP_OPTIONS_WALKED)
 _D_TSVAL, _D_TSECR, _D_PAYLOAD = int(Derived.TCP_TSVAL), int(Derived.TCP_TSECR), int(Derived.PAYLOAD_LENGTH)
 
 
@@ -158,6 +159,26 @@ def _tcp_options(data, out, row, scratch):
 
 
 @kernel
+def _walked_options(data, out, row, scratch):
+    """Kinds of a TCP header's options, the end of the options and options without a length counting a byte each."""
+    kinds = U(0)
+    if out[row, W_HEADERS] & _H_TCP == U(0):
+        return kinds
+    l4 = scratch[_B_L4]
+    at = l4 + U(20)
+    end = min(l4 + ((U(data[l4 + U(12)]) >> U(4)) << U(2)), scratch[S_CAPTURED_END])
+    while at < end:
+        kind = U(data[at])
+        if kind < U(64):
+            kinds |= U(1) << kind
+        size = U(1)
+        if kind >= U(2) and at + U(1) < end and data[at + U(1)] != 0:
+            size = U(data[at + U(1)])
+        at += size
+    return kinds
+
+
+@kernel
 def _payload_length(data, out, row, scratch):
     """Bytes behind the layer-4 header by the IP length, captured or not; all of layer 4 where it has no header."""
     headers, length = out[row, W_HEADERS], scratch[S_L4_LENGTH]
@@ -247,6 +268,8 @@ def fill_extras(data, extras, want, out, row, scratch):
             out[row, word] = tsecr
         elif offset == _D_OPTIONS:
             out[row, word] = kinds
+        elif offset == _D_WALKED:
+            out[row, word] = _walked_options(data, out, row, scratch)
         elif offset == _D_SACK_EDGE:
             out[row, word] = edge
         elif offset == _D_PAYLOAD:

@@ -88,10 +88,11 @@ def _mac_address(text: str) -> int:
 
 
 def _mac(match: Match, world: World) -> Clauses:
+    # Ethernet only: neither the local stack nor the loopback interface.
     clause = field("eth.src", Spans.values([match.options[0].value]))
     if match.options[0].inverted:
         clause = negation(clause)[0]
-    return conjunction([clause], [field("in_port", Spans.of((1, 0xFFFF)))])
+    return conjunction([clause], [field("in_port", Spans.of((2, 0xFFFF)))])
 
 
 def _pkttype(match: Match, world: World) -> Clauses:

@@ -73,29 +73,25 @@ def _connlimit(match: Match, world: World) -> Lowered:
     number_ = len(world.counted) + 1
     name = f"connlimit {number_}"
     word_ = world.need_word(f"limited{number_}")
-    table = world.need_table(name, "count")
+    table = world.need_table(name, "count", "shown")
     world.counted[name] = (number_, word_)
-    register = f"limited{number_}"
 
     def prepare(draft: Draft) -> list[Outcome]:
-        # The packet's own connection counts, whether it is counted already or not.
-        uncounted = draft.zero(f"metadata.{register}")
-        total = draft.t("add", "R.count", uncounted)
-        draft.c("above", total, "gt", limit.value)
-        new = metadata("life", Spans.of((2, 2)))
-        mine: Clause = {**metadata("life", Spans.of((1, 1))), **metadata(word_, Spans.of((0, 0)))}
+        # A new connection counts what lives and itself; a known one sees what was counted last, as Linux 6.18 does.
+        new: Clause = metadata("life", Spans.of((2, 2)))
+        known: Clause = metadata("life", Spans.of((1, 3)))
         key = draft.key
         assert key is not None
         counted = draft.t("add", key.parts[0], 1)  # 0: not counted
+        total = draft.t("add", "R.count", draft.zero(f"metadata.{word_}"))
+        draft.c("above", total, "gt", limit.value)
+        draft.c("above_shown", "R.shown", "gt", limit.value)
+        shown = (Write(table, "lookup", updates=(update("W.shown", "mov", total),)),)
         out = []
-        for clause, passes in ((holds("above"), above), (holds("above", False), not above)):
-            known = (
-                Write(table, "lookup", updates=(update("W.count", "add", "W.count", 1),)),
-                Write("conn", world.connection_key(), updates=(update(f"W.{register}", "mov", counted),)),
-            )
-            out.append(Outcome([{**clause, **mine}], passes, known, puts(**{word_: counted})))
-            out.append(Outcome([{**clause, **new}], passes, (), puts(**{word_: counted})))
-            out.append(Outcome([clause], passes))
+        for truth, passes in ((True, above), (False, not above)):
+            out.append(Outcome([{**holds("above", truth), **new}], passes, shown, puts(**{word_: counted})))
+            out.append(Outcome([{**holds("above_shown", truth), **known}], passes))
+            out.append(Outcome([holds("above", truth)], passes))
         return out
 
     key_word = world.need_word("limitkey")

@@ -200,8 +200,8 @@ def _mss(target: Target, world: World) -> Effect:
         out = []
         for clause, limit in limits:
             syn = {**valid("tcp"), **clause}
-            there = field("tcp.options", Bits.of((4, 4)))
-            missing = field("tcp.options", Bits.of((0, 4)))
+            there = field("tcp.options_walked", Bits.of((4, 4)))
+            missing = field("tcp.options_walked", Bits.of((0, 4)))
             above = field("tcp.mss", Spans.of((limit + 1, 0xFFFF))) if limit < 0xFFFF else {}
             lowered = (put("tcp.mss", limit), *puts(mss=limit))
             if above:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ..clauses import ALWAYS, Bits, Clause, Clauses, Spans, both, conjunction, field, valid
 from ..ruleset import Match, Option
 from ..world import World
-from .base import BadValue, MatchSpec, OptionSpec, listed, number, ports
+from .base import U32, BadValue, MatchSpec, OptionSpec, listed, number, ports, span
 
 FLAGS = {"FIN": 1, "SYN": 2, "RST": 4, "PSH": 8, "ACK": 16, "URG": 32, "ALL": 0x3F, "NONE": 0}
 
@@ -50,7 +50,7 @@ def _tcp(match: Match, world: World) -> Clauses:
         else:
             bit = 1 << option.value
             values = Bits.of((0, bit)) if option.inverted else Bits.of((bit, bit))
-            clauses = [field("tcp.options", values)]
+            clauses = [field("tcp.options_walked", values)]
         out = conjunction(out, clauses)
     return out
 
@@ -101,6 +101,33 @@ def _multiport(match: Match, world: World) -> Clauses:
             clause = both(clause or {}, field(subject, spans.complement(65535)))
         return [clause] if clause is not None else []
     return conjunction([whole], [field(subject, spans) for subject in subjects])
+
+
+def _spi(name: str, subject: str, protocol: int) -> MatchSpec:
+    def lower(match: Match, world: World) -> Clauses:
+        out: Clauses = [{}]
+        for option in match.options:
+            spans = Spans.of(option.value)
+            clause = field(subject, spans.complement(U32) if option.inverted else spans)
+            out = conjunction(out, [clause])
+        return out
+
+    def check(match: Match, given: int | None) -> None:
+        if given != protocol:
+            raise BadValue(f"it needs -p {name}")
+
+    option = OptionSpec(f"{name}spi", span(0, U32), negatable=True)
+    return MatchSpec(name, (option,), lower, check=check)
+
+
+def _tcpmss(match: Match, world: World) -> Clauses:
+    option = match.options[0]
+    there = {**valid("tcp"), **field("tcp.options_walked", Bits.of((4, 4)))}
+    missing = {**valid("tcp"), **field("tcp.options_walked", Bits.of((0, 4)))}
+    spans = Spans.of(option.value)
+    if not option.inverted:
+        return [{**there, **field("tcp.mss", spans)}]
+    return [missing, {**there, **field("tcp.mss", spans.complement(0xFFFF))}]
 
 
 def _one_list(match: Match, protocol: int | None) -> None:
@@ -204,6 +231,9 @@ MATCHES = (
         check=_of("tcp"),
     ),
     _plain("udp"),
+    _spi("esp", "esp.spi", 50),
+    _spi("ah", "ah.spi", 51),
+    MatchSpec("tcpmss", (OptionSpec("mss", span(0, 0xFFFF), negatable=True),), _tcpmss, needs=("tcp", 6)),
     _plain("udplite"),
     MatchSpec("sctp", (*_PORTS, OptionSpec("chunk-types", _sctp_chunks, words=2, negatable=True)),
               _plain("sctp").lower, needs=("sctp", 132), check=_of("sctp")),

@@ -29,18 +29,18 @@ def _recent(match: Match, world: World) -> Lowered:
     word = world.need_word("recentkey")
     passes = not command.inverted
 
-    def push() -> tuple[Write, ...]:
+    def push(draft: Draft) -> tuple[Write, ...]:
         shifted = {f"s{i}": f"R.s{i - 1}" for i in range(2, stamps + 1)}
-        return (
-            Write(table, "lookup", next_state=_LISTED, updates=store(s1="now", ttl="ipv4.ttl", **shifted)),
-        )
+        stamp = draft.t("max", "now", 1, 64)  # 0 is none
+        updates = store(s1=stamp, ttl="ipv4.ttl", **shifted)
+        return (Write(table, "lookup", next_state=_LISTED, updates=updates),)
 
     def prepare(draft: Draft) -> list[Outcome]:
         listed: Clause = {("state", ""): Spans.of((_LISTED, _LISTED))}
         if "rttl" in options and command.name != "set":
             listed = {**listed, **draft.c("same_ttl", "R.ttl", "eq", "ipv4.ttl")}
         if command.name == "set":
-            return [Outcome([{}], passes, push())]
+            return [Outcome([{}], passes, push(draft))]
         if command.name == "remove":
             return [
                 Outcome([listed], passes, (Write(table, "lookup", next_state="delete"),)),
@@ -55,7 +55,7 @@ def _recent(match: Match, world: World) -> Lowered:
             age = draft.t("sub", "now", oldest, 64)
             fits = {**fits, **draft.c("lately", age, "le", window)}
         # An update refreshes the list where the match, inverted or not, holds.
-        renew = push() if command.name == "update" else ()
+        renew = push(draft) if command.name == "update" else ()
         return [
             Outcome([fits], passes, renew if passes else ()),
             Outcome([listed], not passes, () if passes else renew),
