@@ -220,11 +220,17 @@ def emit_source(flow: Flow, world: World) -> None:
 
 
 def _allocate(
-    target: str, key: Key, low: Operand | str | int, high: Operand | str | int, start: Operand | str | int
+    target: str,
+    key: Key,
+    low: Operand | str | int,
+    high: Operand | str | int,
+    start: Operand | str | int,
+    *,
+    drop: bool = False,
 ) -> Action:
-    """Set a metadata word to a port with which a reply tuple is free; where none is, it keeps what it was."""
+    """Set a metadata word to a port with which a reply tuple is free; where none is, drop or leave it."""
     bounds = as_operand(low), as_operand(high), as_operand(start)
-    search = Allocation("xlat", key, *bounds, tries=TRIES, found="found")
+    search = Allocation("xlat", key, *bounds, tries=TRIES, found="found", drop=drop)
     return Action("alloc", f"metadata.{target}", search=search)
 
 
@@ -294,9 +300,11 @@ def _random_port(flow: Flow, world: World, done: Label) -> None:
     offset = draft.t("mod", draft.t("sub", "metadata.rdport", "metadata.pbase"), size)
     by_offset = draft.t("add", "metadata.plo", offset)
     key = _probe_key(world)
-    allocate = _allocate("cport", key, "metadata.plo", "metadata.phi", "random")
+    allocate = _allocate("cport", key, "metadata.plo", "metadata.phi", "random", drop=True)
     flow.entry(
-        [_flag(OFFSET)], "by offset", (_allocate("cport", key, "metadata.plo", "metadata.phi", by_offset),)
+        [_flag(OFFSET)],
+        "by offset",
+        (_allocate("cport", key, "metadata.plo", "metadata.phi", by_offset, drop=True),),
     )
     flow.entry([{}], "at random", (allocate,))
     flow.close()

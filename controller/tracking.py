@@ -176,7 +176,7 @@ def _tuple(flow: Flow, world: World, done: Label) -> None:
     _udp_tuple(flow, draft, length, done)
     _icmp_tuple(flow, draft, done)
     _sctp_tuple(flow, draft)
-    _udplite_tuple(flow, draft, length, done)
+    _udplite_tuple(flow, draft, length, bool(checks), done)
     for number, name in ((6, "tcp"), (17, "udp"), (132, "sctp"), (136, "udplite"), (1, "icmp")):
         flow.entry([field("ip.proto", Spans.values([number]))], f"cut off {name}", no, goto=done)
     flow.entry([field("ip.proto", Spans.values([47]))], "gre", _own(GRE))
@@ -223,9 +223,14 @@ def _udp_tuple(flow: Flow, draft: Draft, length: Operand, done: Label) -> None:
     flow.entry([udp], "udp", (*_own(UDP), *ports))
 
 
-def _udplite_tuple(flow: Flow, draft: Draft, length: Operand, done: Label) -> None:
-    """UDP-Lite must have a checksum, over at least its header (RFC 3828)."""
+def _udplite_tuple(flow: Flow, draft: Draft, length: Operand, checks: bool, done: Label) -> None:
+    """UDP-Lite must have a checksum, over at least its header (RFC 3828).
+
+    Linux sums it up as if the protocol were UDP, so that what comes from a wire with a right checksum is INVALID.
+    """
     lite = valid("udplite")
+    if checks:
+        flow.entry([{**WIRE, **lite}], "udplite from a wire", invalid(), goto=done)
     covered = field("udplite.coverage", Spans.of((1, 7)))
     long = draft.c("lite_long", "udplite.coverage", "gt", length)
     unsummed = field("udplite.csum", Spans.of((0, 0)))

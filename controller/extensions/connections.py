@@ -79,7 +79,7 @@ def _connlimit(match: Match, world: World) -> Lowered:
     def prepare(draft: Draft) -> list[Outcome]:
         # A new connection counts what lives and itself; a known one sees what was counted last, as Linux 6.18 does.
         new: Clause = metadata("life", Spans.of((2, 2)))
-        known: Clause = metadata("life", Spans.of((1, 3)))
+        known: Clause = metadata("life", Spans.values([1, 3]))
         key = draft.key
         assert key is not None
         counted = draft.t("add", key.parts[0], 1)  # 0: not counted
