@@ -1,7 +1,8 @@
 """What programs the machine: iptables rulesets become OPP programs, and a shell runs packets through them.
 
-:mod:`.ruleset` is what a ruleset says, :mod:`.topology` where it runs, :mod:`.interface` what a translated program
-and the shell around it (routing, reassembly, the local stack) expect of each other.
+:mod:`.ruleset` is what a ruleset says (:mod:`.parser` reads it), :mod:`.topology` where it runs, :func:`translate`
+makes the program, :mod:`.interface` is what the program and the shell around it expect of each other. Matches and
+targets are one module a group in :mod:`.extensions`.
 """
 
 if __name__ != "oppcache.controller":
@@ -10,10 +11,14 @@ if __name__ != "oppcache.controller":
     )
 
 from .interface import ENTRY, LOCAL_PORT, METADATA, PKTTYPE, REJECTS, reject_name
+from .library import load_iptables, load_translation, shipped_rulesets
+from .parser import load_ruleset, parse_ruleset
 from .ruleset import Chain, Match, Option, Rule, Ruleset, Table, Target
-from .topology import Interface, Route, RoutingRule, Topology, load_topology
+from .topology import Interface, Route, RoutingRule, Topology, load_topology, topology_from
+from .translate import CONNTRACKS, Translation, translate
 
 __all__ = [
+    "CONNTRACKS",
     "ENTRY",
     "LOCAL_PORT",
     "METADATA",
@@ -30,6 +35,14 @@ __all__ = [
     "Table",
     "Target",
     "Topology",
+    "Translation",
+    "load_iptables",
+    "load_ruleset",
     "load_topology",
+    "load_translation",
+    "parse_ruleset",
     "reject_name",
+    "shipped_rulesets",
+    "topology_from",
+    "translate",
 ]

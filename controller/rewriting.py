@@ -14,7 +14,7 @@ from .confirm import NEW_ONE, source_key
 from .extensions.nat import OFFSET, PERSISTENT, RANDOM, SET, WORDS
 from .extensions.nat import PORTS as PORT_RANGE
 from .flow import DROP, Draft, Flow, Label, as_operand, holds, key_of, put, puts
-from .tracking import DNAT, ERROR, LAST_LABEL, PORTS, QUERY, SCTP, SNAT, TCP, UDP, words, zone_parts
+from .tracking import DNAT, ERROR, GRE, LAST_LABEL, PORTS, QUERY, SCTP, SNAT, TCP, UDP, words, zone_parts
 from .world import World
 
 TRIES = 128  # ports that are looked at, as the kernel does
@@ -159,6 +159,9 @@ def _apply(flow: Flow, address: str, port: str, inner_address: str, inner_port: 
         at = {**_TRACKED, **_dir(direction), **_status(bit)}
         name = f"{'original' if direction == 0 else 'reply'}"
         outer = put(address, new_address)
+        # Linux wants eight bytes of GRE before it changes anything.
+        short = {**_kind(Spans.values([GRE])), **field("l4.payload_length", Spans.of((0, 7)))}
+        flow.entry([{**at, **short}], f"{name} short gre", (DROP,))
         inner = (outer, put(inner_address, new_address))
         flow.entry(
             [{**at, **_kind(Spans.values([ERROR]))}],

@@ -15,6 +15,8 @@ from .world import World
 
 WIRE = metadata("entry", Spans.values([ENTRY.WIRE, ENTRY.LOOPED]))
 OWN = metadata("entry", Spans.values([ENTRY.LOCAL, ENTRY.ANSWER]))
+# What looped back has its way already.
+FRESH = metadata("entry", Spans.values([ENTRY.WIRE]))
 _MULTICAST = Spans.of((0xE000_0000, 0xEFFF_FFFF))
 _ALL_HOSTS = 0xE000_0001
 _LOOPBACK_NET = Spans.of((0x7F00_0000, 0x7FFF_FFFF))
@@ -133,7 +135,7 @@ def emit_input_route(flow: Flow, world: World, local: Label, forward: Label) -> 
 def _martians(flow: Flow, world: World) -> None:
     """Addresses that no packet on a wire has."""
     topology = world.topology
-    wire = {**WIRE, **field("in_port", Spans.of((LOOPBACK + 1, 0xFFFF)))}
+    wire = FRESH
     own = Spans.values(int(a) for a in topology.local_addresses)
     flow.begin("martians")
     zero = Spans.of((0, 0x00FF_FFFF))
@@ -170,15 +172,15 @@ def _reverse_path(flow: Flow, world: World) -> None:
     flow.begin("reverse path")
     go_on = Label("reverse path is fine")
     exempt = Spans.of((0, 0x00FF_FFFF))
-    flow.entry([{**WIRE, **field("ipv4.src", exempt)}], "from nowhere", goto=go_on)
+    flow.entry([{**FRESH, **field("ipv4.src", exempt)}], "from nowhere", goto=go_on)
     for i, (clause, route) in enumerate(destinations(topology, "ipv4.src")):
         number = topology.by_name[route.device].number if route.device else 0
         wrong = [n for n, mode in modes.items() if mode == 1 and n != number]
         if wrong:
-            flow.entry([{**WIRE, **clause, **field("in_port", Spans.values(wrong))}], f"spoofed {i}", (DROP,))
-        flow.entry([{**WIRE, **clause}], f"plausible {i}", goto=go_on)
+            flow.entry([{**FRESH, **clause, **field("in_port", Spans.values(wrong))}], f"spoofed {i}", (DROP,))
+        flow.entry([{**FRESH, **clause}], f"plausible {i}", goto=go_on)
     checked = [n for n, mode in modes.items() if mode]
-    flow.entry([{**WIRE, **field("in_port", Spans.values(checked))}], "no way back", (DROP,))
+    flow.entry([{**FRESH, **field("in_port", Spans.values(checked))}], "no way back", (DROP,))
     flow.here(go_on)
 
 

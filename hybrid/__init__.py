@@ -1,7 +1,7 @@
 """The two paths joined, in virtual time: a NIC whose context tables are a cache in front of the software switch.
 
 :func:`simulate` takes one :class:`Setup` (program, traffic, capacity, policies) from its first packet to its
-last and gives an :class:`Outcome` (metrics, series, final state).
+last and gives an :class:`Outcome` (metrics, series, final state). :class:`HybridMachine` takes packets as they come.
 """
 
 if __name__ != "oppcache.hybrid":
@@ -9,6 +9,7 @@ if __name__ != "oppcache.hybrid":
 
 from .setup import Outcome, Setup
 from .simulation import PolicyFault, simulate
+from .stepping import HybridMachine
 from .warm import warm_up
 
-__all__ = ["Outcome", "PolicyFault", "Setup", "simulate", "warm_up"]
+__all__ = ["HybridMachine", "Outcome", "PolicyFault", "Setup", "simulate", "warm_up"]

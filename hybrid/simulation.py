@@ -44,11 +44,17 @@ def simulate(setup: Setup, progress: Progress | None = None, observe: Observer |
         InputError: an unknown policy, profile or protocol, or an input that cannot be read.
         PolicyFault: a user's policy chose a slot that does not exist or is empty.
     """
-    _check(setup)
+    check_setup(setup)
     return _Run(setup).run(progress, observe)
 
 
-def _check(setup: Setup) -> None:
+def make_run(setup: Setup) -> _Run:
+    """The driver of one run, for :mod:`.stepping`, which gives it packets itself."""
+    return _Run(setup)
+
+
+def check_setup(setup: Setup) -> None:
+    """Refuse what no run can be made of."""
     if not load_profile(setup.profile).runnable:
         known = ", ".join(runnable_profile_names())
         raise InputError(
@@ -131,7 +137,7 @@ class _Run:
                     continue
                 if done + start == skip and skip:
                     self._begin_measuring()
-                self._take(vectors, start, stop, outcomes)
+                self.take(vectors, start, stop, outcomes)
             if cut < len(vectors):
                 self._note_time(vectors[cut:])
                 self.series.add(vectors[cut:, W_NOW], outcomes.flags[cut:])
@@ -147,7 +153,7 @@ class _Run:
             if len(chunk):
                 yield chunk.vectors
 
-    def _take(self, vectors: np.ndarray, start: int, stop: int, outcomes: object) -> None:
+    def take(self, vectors: np.ndarray, start: int, stop: int, outcomes: object) -> None:
         """Run part of a chunk, growing the store whenever it is short."""
         with np.errstate(all="ignore"):
             while start < stop:
