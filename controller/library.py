@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from oppcache.opp.errors import InputError, Mark, near_miss
+from oppcache.opp.errors import NOWHERE, InputError, Mark, near_miss
 from oppcache.opp.program import Program
 
 from .parser import load_ruleset
@@ -37,16 +37,8 @@ def ruleset_path(source: str | Path, mark: Mark | None = None) -> Path:
     if shipped.exists():
         return shipped
     known = shipped_rulesets()
-    raise (
-        InputError(
-            f"no ruleset {str(source)!r}; shipped are {', '.join(known)}",
-            mark or Mark(str(source)),
-        )
-        if not near_miss(path.stem, known)
-        else InputError(
-            f"no ruleset {str(source)!r} ({near_miss(path.stem, known)})", mark or Mark(str(source))
-        )
-    )
+    what = near_miss(path.stem, known) or f"shipped are {', '.join(known)}"
+    raise InputError(f"no ruleset {str(source)!r} ({what})", mark or Mark(str(source)))
 
 
 def load_translation(
@@ -85,8 +77,9 @@ def load_iptables(rules: str | Path, parameters: Mapping[str, Any]) -> Program:
                 f"a ruleset has no parameter {name!r}; known: {known}",
                 Mark(str(rules)),
             )
+    path = ruleset_path(rules, NOWHERE)
     conntrack = str(parameters.get("conntrack", CONNTRACKS[0]))
-    return load_translation(rules, parameters.get("topology"), conntrack).program
+    return load_translation(path, parameters.get("topology"), conntrack).program
 
 
 def implied_topology(ruleset: Ruleset) -> Topology:

@@ -177,7 +177,9 @@ def _reverse_path(flow: Flow, world: World) -> None:
         number = topology.by_name[route.device].number if route.device else 0
         wrong = [n for n, mode in modes.items() if mode == 1 and n != number]
         if wrong:
-            flow.entry([{**FRESH, **clause, **field("in_port", Spans.values(wrong))}], f"spoofed {i}", (DROP,))
+            flow.entry(
+                [{**FRESH, **clause, **field("in_port", Spans.values(wrong))}], f"spoofed {i}", (DROP,)
+            )
         flow.entry([{**FRESH, **clause}], f"plausible {i}", goto=go_on)
     checked = [n for n, mode in modes.items() if mode]
     flow.entry([{**FRESH, **field("in_port", Spans.values(checked))}], "no way back", (DROP,))

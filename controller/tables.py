@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .translate import Translation
 
 _SECOND = 1_000_000_000
-_ICMP, _GRE = 1, 47
+_ICMP = 1
 _WITH_PORTS = (6, 17, 132, 136)
 
 
@@ -49,7 +49,7 @@ class Tables:
             return {}
         metadata = handled.outcome.metadata
         read = {name: metadata[i] for name, i in self.words.items()}
-        if not read["kind"]:
+        if not read["tproto"] or _is_fragment(sent.frame):
             return {"ct": None}
         return {"ct": self.connection(read)}
 
@@ -89,7 +89,15 @@ class Tables:
         }
         if zone and zone[0]:
             out["zone"] = zone[0]
+        if "opackets" in found.registers:
+            out["orig"]["packets"] = found.registers["opackets"]
+            out["reply"]["packets"] = found.registers["rpackets"]
         return out
+
+
+def _is_fragment(frame: bytes) -> bool:
+    """Whether a frame is a fragment, which has no ports to look up."""
+    return len(frame) >= 22 and bool(int.from_bytes(frame[20:22], "big") & 0x3FFF)
 
 
 def _side(number: int, parts: list[int], original: bool) -> dict[str, Any]:
@@ -100,8 +108,6 @@ def _side(number: int, parts: list[int], original: bool) -> dict[str, Any]:
     }
     if number in _WITH_PORTS:
         out |= {"sport": sport, "dport": dport}
-    elif number == _GRE:
-        out |= {"sport": 0, "dport": 0}
     elif number == _ICMP:
         what, identifier = (dport, sport) if original else (sport, dport)
         out |= {"type": what >> 8, "code": what & 0xFF, "id": identifier}

@@ -171,7 +171,10 @@ def _tuple(flow: Flow, world: World, done: Label) -> None:
     if checks:
         wrong = {**WIRE, **field("l4.csum_ok", Spans.values([2]))}
         summed = [valid(name) for name in ("tcp", "udp", "udplite", "icmp", "sctp")]
-        flow.entry([{**wrong, **kind} for kind in summed], "wrong checksum", no, goto=done)
+        with_ports = puts(tsport="l4.sport", tdport="l4.dport")
+        flow.entry(
+            [{**wrong, **kind} for kind in summed], "wrong checksum", (*_own(0), *with_ports, *no), goto=done
+        )
     _tcp_tuple(flow, draft, length, world, done)
     _udp_tuple(flow, draft, length, done)
     _icmp_tuple(flow, draft, done)
@@ -203,15 +206,16 @@ def _tcp_tuple(flow: Flow, draft: Draft, length: Operand, world: World, done: La
     cut = draft.c("tcp_cut", length, "lt", header)
     short = draft.c("tcp_short", "tcp.data_offset", "lt", 5)
     tcp = valid("tcp")
-    flow.entry([{**tcp, **cut}, {**tcp, **short}], "malformed tcp", invalid(), goto=done)
     ports = puts(tsport="l4.sport", tdport="l4.dport", inv="l4.dport")
+    no = (*_own(0), *ports, *invalid())
+    flow.entry([{**tcp, **cut}, {**tcp, **short}], "malformed tcp", no, goto=done)
     loose = world.topology.setting("net.netfilter.nf_conntrack_tcp_loose", 1)
     opening = Bits.of((0x02, 0x37), (0x22, 0x37))
     picked = Bits.of((0x10, 0x37), (0x30, 0x37))
     flow.entry([{**tcp, **field("tcp.flags", opening)}], "syn", (*_own(TCP), *ports))
     flow.entry([{**tcp, **field("tcp.flags", picked)}], "ack", (*_own(TCP, 1 if loose else 0), *ports))
     flow.entry([{**tcp, **field("tcp.flags", _VALID_FLAGS)}], "segment", (*_own(TCP, 0), *ports))
-    flow.entry([tcp], "flags that make no sense", invalid(), goto=done)
+    flow.entry([tcp], "flags that make no sense", no, goto=done)
 
 
 def _udp_tuple(flow: Flow, draft: Draft, length: Operand, done: Label) -> None:

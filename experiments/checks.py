@@ -20,6 +20,7 @@ from . import abilities
 from .abilities import absent, check_name, is_file
 from .document import OptionMark, mark_at, without
 from .freeform import PROGRAM_KINDS
+from .programs import RULESET, load
 from .schema import Experiment
 
 
@@ -28,7 +29,7 @@ class Resolved:
     """Where a configuration's files are, and what its names stand for.
 
     Attributes:
-        program: what :func:`oppcache.opp.load_program` takes.
+        program: what :func:`.programs.load` takes.
         parameters: the program's parameters, plain values.
         capture: the capture, or None with a generator.
         generator_base: what files that the generator names are relative to.
@@ -203,8 +204,13 @@ def _check_program(
     parameters = without(tree["program"], (kind,))
     plain = {key: value for key, value in given.items() if key != kind}
     if kind == "iptables":
-        problems.add("program.iptables: " + absent("a ruleset", ("nf", "opp")), mark)
-        return None, plain
+        path = located(tree, ("program", kind), str(given[kind]), folder)
+        source: str | Path = RULESET + str(path if path.exists() else given[kind])
+        if "topology" in plain:
+            plain["topology"] = str(located(tree, ("program", "topology"), str(plain["topology"]), folder))
+        key = f"{source} {json.dumps(plain, sort_keys=True, default=str)}"
+        ruleset = memory.ask("program", key, lambda: load(source, plain), problems, mark)
+        return (None if ruleset is None else source), plain
     source = _program_source(tree, kind, str(given[kind]), folder)
     if isinstance(source, str) and source[3:] not in opp.shipped_programs():
         known = opp.shipped_programs()
@@ -227,7 +233,7 @@ def _program_source(tree: MarkedDict, kind: str, name: str, folder: Path) -> str
 
 def tables(resolved: Resolved) -> list[str]:
     """Return the names of a configuration's context tables."""
-    program = opp.load_program(resolved.program, resolved.parameters)
+    program = load(resolved.program, resolved.parameters)
     return [table.name for table in program.tables]
 
 

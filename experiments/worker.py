@@ -69,12 +69,13 @@ def warm_up_source(plan: RunPlan) -> None:
 
 def make_setup(plan: RunPlan) -> Any:
     """Return the :class:`oppcache.hybrid.Setup` of a run."""
-    from oppcache import opp
     from oppcache.hybrid import Setup
+
+    from .programs import load
 
     config, resolved = plan.config, plan.resolved
     return Setup(
-        program=opp.load_program(resolved.program, resolved.parameters),
+        program=load(resolved.program, resolved.parameters),
         source=make_source(plan),
         contexts=config.nic.contexts,
         eviction=resolved.eviction,

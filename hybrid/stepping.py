@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +31,14 @@ class _NoPackets:
 
     def counts(self) -> dict[str, int]:
         """Nothing was read."""
+        return {}
+
+    def inputs(self) -> list[Path]:
+        """It depends on no file."""
+        return []
+
+    def describe(self) -> dict[str, Any]:
+        """There is nothing to describe."""
         return {}
 
 

@@ -57,7 +57,7 @@ def test_a_nic_of_ones_own(tmp_path: Path, capsys: Captured) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["rules.v4"], "rules.v4: translating a ruleset is not available in this version"),
+        (["rules.v4"], "rules.v4: no ruleset 'rules.v4'"),
         (["none.yaml"], "none.yaml: no such file"),
         (["nf:statefull-firewall"], "nf:statefull-firewall: no program 'statefull-firewall'"),
         (["nf:stateful-firewall", "--nic", "netfpga"], "--nic: NIC profile 'netfpga' is not available"),

@@ -8,7 +8,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from oppcache.opp.arrays import VERDICT_FORWARD
-from oppcache.opp.machine import Machine
+from oppcache.opp.fields import Layout
+from oppcache.opp.machine import Verdicts
 from oppcache.traffic import Chunk, rewrite
 from oppcache.traffic.parser import Parser, Records
 
@@ -44,10 +45,23 @@ class Runner(Protocol):
         ...
 
 
-class MachineRunner:
-    """The program on the software machine, :class:`oppcache.opp.Machine`."""
+class Processes(Protocol):
+    """A machine that takes batches of header vectors: in software, or NIC and CPU as one."""
 
-    def __init__(self, machine: Machine) -> None:
+    @property
+    def layout(self) -> Layout:
+        """What header vectors must look like."""
+        ...
+
+    def process(self, vectors: np.ndarray) -> Verdicts:
+        """Run packets, in order; rewritten fields are left in their rows."""
+        ...
+
+
+class MachineRunner:
+    """The program on a machine, such as :class:`oppcache.opp.Machine`."""
+
+    def __init__(self, machine: Processes) -> None:
         self.machine = machine
         self._layout = machine.layout
         self._parser = Parser(machine.layout)

@@ -64,7 +64,7 @@ def test_all_mistakes_are_told_at_once_with_their_places(write: Write) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"program": {"iptables": "r.v4"}}, "program.iptables: a ruleset is not available in this version"),
+        ({"program": {"iptables": "r.v4"}}, "no ruleset 'r.v4'"),
         ({"program": {"nf": "stateful-firewall", "insid": []}}, "did you mean 'inside'?"),
         ({"program": {"opp": "mine.yaml"}}, "mine.yaml: no such file"),
         (

@@ -15,7 +15,10 @@ EXAMPLE = "oppcache analyse nf:stateful-firewall-2stage --nic netfpga-sume"
 
 def analyse(
     program: Annotated[
-        str, typer.Argument(metavar="PROGRAM", help="A program's YAML file, or nf:NAME for a shipped one.")
+        str,
+        typer.Argument(
+            metavar="PROGRAM", help="A program's YAML file, a ruleset (NAME.v4), or nf:NAME for a shipped one."
+        ),
     ],
     nic: Annotated[
         str | None,
@@ -25,13 +28,16 @@ def analyse(
 ) -> None:
     """Say which state a program keeps, who shares it, what keeps it consistent, and what does not fit a NIC."""
     from oppcache.fastpath import fit, fit_text, load_profile
-    from oppcache.opp import InputError, Mark, load_program
+    from oppcache.opp import Mark, load_program
     from oppcache.opp.analysis import analyse as analyse_program
     from oppcache.opp.analysis_text import as_text
 
     if program.endswith(".v4"):
-        raise InputError("translating a ruleset is not available in this version", Mark(program))
-    loaded = load_program(program)
+        from oppcache.controller import load_translation
+
+        loaded = load_translation(program).program
+    else:
+        loaded = load_program(program)
     analysis = analyse_program(loaded)
     fitted = None if nic is None else fit(loaded, load_profile(nic, Mark("--nic")))
     if format is Format.json:
