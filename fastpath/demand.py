@@ -87,11 +87,16 @@ def label_bits(program: Program, table: Table) -> int:
 def metadata_bits(program: Program) -> dict[str, int]:
     """Bits that each metadata word needs, from the widest value that is ever set."""
     bits = dict.fromkeys(program.metadata, 0)
+    for table in program.tables:
+        for action in table.expiry.sets if table.expiry is not None else ():
+            if action.target.startswith("metadata."):
+                bits[action.target.partition(".")[2]] = program.word_bits
     while True:  # words are set from words, so again until nothing grows
         before = dict(bits)
         for stage in program.pipeline():
             for entry in entries_of(stage):
-                for action in entry.actions:
+                made = [one for action in entry.actions if action.template for one in action.template.sets]
+                for action in (*entry.actions, *made):
                     if action.target.startswith("metadata."):
                         name = action.target.partition(".")[2]
                         value = action.search.high if action.search else action.operand

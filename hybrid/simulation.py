@@ -17,6 +17,7 @@ from oppcache.opp.fields import W_NOW, Layout
 from oppcache.opp.lower import Lowered, lower
 from oppcache.opp.machine import RESERVE
 from oppcache.opp.snapshot import snapshot
+from oppcache.opp.templates import made_packets
 
 from .counters import COUNTS, Count, Metric, metrics_of, ratio
 from .engine import FLOW_DTYPE, Cache, Tally, engine, make_outcomes, make_tally
@@ -65,6 +66,12 @@ def check_setup(setup: Setup) -> None:
         hint = near_miss(setup.protocol, RUNNABLE_PROTOCOLS)
         raise InputError(
             f"protocol {setup.protocol!r} is not available in this version; available: {known} {hint}".strip()
+        )
+    if made_packets(setup.program):
+        raise InputError(
+            f"program {setup.program.name!r} makes packets (generate, expiry), which runs of both paths do not in this"
+            " version",
+            setup.program.mark,
         )
     if setup.contexts < 0:
         raise InputError(f"contexts: got {setup.contexts}, expected 0 or more")

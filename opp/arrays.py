@@ -38,6 +38,7 @@ CELL_WORD, CELL_STATE, CELL_DIRECTION, CELL_CONDITIONS, CELL_NO_KEY = range(5)
 A_SET, A_DEC_TTL, A_OUTPUT, A_DROP, A_CONTROLLER = range(5)
 A_VALUE = 5  # does nothing: holds an operand, or what is set, for an action behind it
 A_ALLOC = 6
+A_GENERATE = 7
 # Verdicts.
 VERDICT_NONE, VERDICT_FORWARD, VERDICT_DROP, VERDICT_CONTROLLER = range(4)
 # Where an entry goes on.
@@ -55,7 +56,15 @@ def _dtype(*fields: str) -> np.dtype:
     )
 
 
-TABLE_DTYPE = _dtype("key_words", "registers", "first_register", "stride", "initial_state:u")
+TABLE_DTYPE = _dtype(
+    "key_words",
+    "registers",
+    "first_register",
+    "stride",
+    "initial_state:u",
+    "event",  # template of the packet that a passed timer makes, -1: none
+    "event_timers",  # bits: 1 hard, 2 idle
+)
 STAGE_DTYPE = _dtype(
     "table",  # -1: stateless
     "lookup",  # key number, -1: none
@@ -113,6 +122,22 @@ ALLOC_DTYPE = _dtype(
     "found",  # metadata's word, -1: none
     "drop",
 )
+# A packet to be made. What is set in it are actions: those right before a generating one, or of its own.
+TEMPLATE_DTYPE = _dtype(
+    "stage",
+    "blank",
+    "anew",  # whether it has headers of its own
+    "headers:u",
+    "quote",
+    "proto",  # of its layer 4, -1: as it is
+    "first_action",  # of an event's
+    "actions",
+    "first_move",
+    "moves",
+)
+# A word of a made packet that is filled from another: of the packet (own 0), of itself (1) or of a key (2).
+MOVE_DTYPE = _dtype("own", "source", "word", "need:u", "unless:u", "right:u", "left:u", "mask:u")
+PLACE_DTYPE = _dtype("word", "header")  # every word of a field, with the header that it needs
 # Words that follow one that is set: they get value >> right << left under the mask.
 MIRROR_DTYPE = _dtype("word", "need:u", "unless:u", "right:u", "left:u", "mask:u")
 WRITE_DTYPE = _dtype(
@@ -182,6 +207,9 @@ class ProgramArrays(NamedTuple):
     actions: np.ndarray
     mirrors: np.ndarray
     allocs: np.ndarray
+    templates: np.ndarray
+    moves: np.ndarray
+    places: np.ndarray
     writes: np.ndarray
     registers: np.ndarray  # uint64: initial values, per table from first_register
     register_masks: np.ndarray  # uint64, alike
@@ -237,4 +265,15 @@ MAX_SUBJECTS = 256
 S_CHOICES = S_SUBJECTS + MAX_SUBJECTS  # number of allocations that this packet made
 S_CHOICE_LIST = S_CHOICES + 1  # (value, 1 or 0 for found) of each, up to MAX_CHOICES
 MAX_CHOICES = 64
-S_WORDS = S_CHOICE_LIST + 2 * MAX_CHOICES
+# The queue of packets that were made: rows from S_WORDS on, behind the head those that have not run yet.
+S_CAPACITY = S_CHOICE_LIST + 2 * MAX_CHOICES  # rows
+S_NEED = S_CAPACITY + 1  # rows that one packet can add
+S_HEAD = S_NEED + 1
+S_TAIL = S_HEAD + 1
+S_ROOT = S_TAIL + 1  # number of the packet that came in from outside
+S_INDEX = S_ROOT + 1  # packets made from it so far
+S_MADE = S_INDEX + 1  # of these, by generate
+S_SWEPT = S_MADE + 1  # contexts that sweeps have expired
+S_WORDS = S_SWEPT + 1
+# Words of a queue's row.
+Q_STAGE, Q_PARENT, Q_INDEX, Q_EVENT, Q_VERDICT, Q_PORT, Q_VECTOR = range(7)

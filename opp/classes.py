@@ -22,6 +22,7 @@ from .dataflow import (
 )
 from .fields import FIELD_BY_NAME, Header
 from .program import DELETE, Entry, Key, Operand, Stage, Update
+from .templates import made_packets
 
 CONSTANT, SCRATCH, COUNTER, MIN_MAX = "constant", "scratch", "counter", "min/max"
 GUARDED, ASSIGNED = "guarded", "assigned"
@@ -181,6 +182,8 @@ class _Paths:
         commit = next((i for i, stage in enumerate(pipeline) if stage.commit), len(pipeline))
         arriving: list[bool | None] = [None] * (len(pipeline) + 1)  # None: not reached
         arriving[0] = False
+        for name, _ in made_packets(self.flow.program):
+            arriving[numbers[name]] = False
         for number, stage in enumerate(pipeline):
             before = arriving[number]
             if stage.name == target.name:

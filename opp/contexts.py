@@ -153,13 +153,9 @@ def touch(program, memory, table, base, now, create):
     """
     if memory[base + C_LAST] > now:
         now = memory[base + C_LAST]
-    if memory[base + C_STATE] & _EXISTS:
-        hard = memory[base + C_HARD]
-        idle = memory[base + C_IDLE]
-        if hard != _ZERO and now > hard:
-            _expire(program, memory, table, base, memory[base + C_ROLLBACK] >> _32)
-        elif idle != _ZERO and now > memory[base + C_LAST] + idle:
-            _expire(program, memory, table, base, memory[base + C_ROLLBACK] & _STATE)
+    timer, rollback = passed_timer(memory, base, now)
+    if timer != 0:
+        expire(program, memory, table, base, rollback)
     if create:
         memory[base + C_STATE] |= _EXISTS
     if memory[base + C_STATE] & _EXISTS:
@@ -172,17 +168,26 @@ def is_free(memory, base, now):
     """Whether no context stands at ``base``, or one whose passed timer will delete it at the next use."""
     if memory[base + C_STATE] & _EXISTS == _ZERO:
         return True
-    now = max(now, memory[base + C_LAST])
-    hard, idle = memory[base + C_HARD], memory[base + C_IDLE]
-    if hard != _ZERO and now > hard:
-        return memory[base + C_ROLLBACK] >> _32 == _DELETE
-    if idle != _ZERO and now > memory[base + C_LAST] + idle:
-        return memory[base + C_ROLLBACK] & _STATE == _DELETE
-    return False
+    timer, rollback = passed_timer(memory, base, max(now, memory[base + C_LAST]))
+    return timer != 0 and rollback == _DELETE
 
 
 @kernel
-def _expire(program, memory, table, base, rollback):
+def passed_timer(memory, base, now):
+    """Which timer of a context has passed: (0 none, 1 hard, 2 idle; its rollback label)."""
+    if memory[base + C_STATE] & _EXISTS == _ZERO:
+        return np.int64(0), _ZERO
+    hard, idle = memory[base + C_HARD], memory[base + C_IDLE]
+    if hard != _ZERO and now > hard:
+        return np.int64(1), memory[base + C_ROLLBACK] >> _32
+    if idle != _ZERO and now > memory[base + C_LAST] + idle:
+        return np.int64(2), memory[base + C_ROLLBACK] & _STATE
+    return np.int64(0), _ZERO
+
+
+@kernel
+def expire(program, memory, table, base, rollback):
+    """Let a passed timer do its work: roll the context back, or delete it."""
     if rollback == _DELETE:
         reset(program, memory, table, base)
         return

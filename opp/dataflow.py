@@ -14,6 +14,7 @@ from typing import Any
 from .fields import FIELD_BY_NAME
 from .mirrors import changed_with
 from .program import DELETE, Action, Entry, Key, Operand, Program, Stage, Temporary, Term, Update, Write
+from .templates import made_packets
 from .validate import term_ternaries
 
 LABEL, REGISTER, GLOBAL = "label", "register", "global"
@@ -177,8 +178,39 @@ class Dataflow:
         self._carried: dict[str, Deps] = {}
         # What decides whether a stage is reached at all.
         self._reached_by: list[Deps] = [NOTHING] * len(self.pipeline)
-        for number, stage in enumerate(self.pipeline):
-            self._stage(number, stage)
+        self._numbers = {stage.name: i for i, stage in enumerate(self.pipeline)}
+        self._expiries()
+        made = bool(made_packets(program))
+        while True:  # packets that are made may enter before the stage that makes them
+            before = dict(self._carried), list(self._reached_by)
+            self.reads.clear()
+            self.writes.clear()
+            for number, stage in enumerate(self.pipeline):
+                self._stage(number, stage)
+            if not made or before == (self._carried, self._reached_by):
+                break
+
+    def _expiries(self) -> None:
+        """Packets that tell of a passed timer carry their context's registers."""
+        for table in self.program.tables:
+            if table.expiry is None:
+                continue
+            label = frozenset((Variable(LABEL, table.name),))
+            nowhere = Stage("expiry", table=table.name)
+            for action in table.expiry.sets:
+                for target in changed_by(action):
+                    came = self.deps(operands_in(action), nowhere) | label
+                    self._carry(target, came)
+            self._enters(table.expiry.stage, label)
+
+    def _carry(self, target: str, came: Deps) -> None:
+        name = canonical(target)
+        self._carried[name] = self._carried.get(name, NOTHING) | came
+
+    def _enters(self, stage: str, why: Deps) -> None:
+        """A packet that is made enters at a stage for some reason, and goes on from there."""
+        for number in range(self._numbers[stage], len(self.pipeline)):
+            self._reached_by[number] |= why
 
     def variables(self) -> Iterator[Variable]:
         """Every declared variable, in the order of the program."""
@@ -232,11 +264,14 @@ class Dataflow:
             for action in entry.actions:
                 came = self.deps(operands_in(action), stage) | chosen[id(entry)] | searched(action)
                 flows.extend((target, came) for target in changed_by(action))
+                if action.template is not None:
+                    self._enters(action.template.stage, chosen[id(entry)])
+                    for one in action.template.sets:
+                        flows.extend((target, came) for target in changed_by(one))
             for skipped in self._skipped(entry, number):
                 self._reached_by[skipped] |= chosen[id(entry)].union(*map(searched, entry.actions))
         for target, came in flows:
-            name = canonical(target)
-            self._carried[name] = self._carried.get(name, NOTHING) | came
+            self._carry(target, came)
 
     def _skipped(self, entry: Entry, number: int) -> Iterator[int]:
         """Stages that a packet does not come to because this entry was chosen."""

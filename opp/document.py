@@ -5,7 +5,8 @@ Grammar, every key optional unless marked *::
     program*: NAME            description: TEXT        word_bits: 32 | 64
     parameters: {NAME: DEFAULT}                        $NAME anywhere below stands for its value
     metadata: [NAME, …]       headers: {NAME: {udp*: PORT, fields*: {NAME: BITS}}}
-    tables: {NAME: {registers: [NAME | {name*, bits, initial}], states: [NAME, …], initial: NAME}}
+    tables: {NAME: {registers: [NAME | {name*, bits, initial}], states: [NAME, …], initial: NAME,
+                    expiry: {stage*: NAME, timers: [idle, hard], set: {TARGET: VALUE}}}}
     globals: {GROUP: [NAME | {name*, bits, initial}]}
     stages*:
       - name*: NAME           table: NAME              create: on-lookup | on-write      commit: true | false
@@ -18,8 +19,10 @@ Grammar, every key optional unless marked *::
     WRITE: table, key: lookup | update | KEY, next_state, idle: TIMER, hard: TIMER, updates: [UPDATE]
     TIMER: DURATION, {after*: DURATION, to: STATE}, or off
     ACTION: drop | to_controller | dec_ttl | {output: OPERAND} | {set: {TARGET: VALUE}} | {alloc: ALLOC}
+            | {generate: GENERATE}
             VALUE = OPERAND; for 128-bit fields an address, a 128-bit field or [HIGH, LOW]
     ALLOC: set*: TARGET, table*, key*: KEY, range*: [LOW, HIGH], start, tries, found: metadata.NAME, else: drop
+    GENERATE: stage*: NAME, from: packet | nothing, headers: [NAME, …], quote: true, set: {TARGET: VALUE}
     UPDATE: {set*: TARGET, op*: OP, args*: [A] or [A, B], k}
 
 Entries without priorities are tried in the order in which they stand.
@@ -32,7 +35,7 @@ from dataclasses import replace
 from typing import Any
 
 from .declared import read_headers, with_full_names
-from .entries import parse_entry, parse_key, parse_operation
+from .entries import parse_entry, parse_key, parse_operation, parse_set
 from .errors import Mark, Problems, near_miss
 from .program import (
     CONDITION_OPS,
@@ -49,6 +52,7 @@ from .program import (
     Temporary,
 )
 from .reading import Reader
+from .templates import parse_expiry
 from .yaml_source import MarkedDict, MarkedList, mark_of
 
 _TOP = (
@@ -243,7 +247,7 @@ class _Document:
 
     def table(self, name: str, node: Any, mark: Mark) -> Table:
         node = self.read.as_mapping(node, mark, f"table {name!r}")
-        self.read.known_keys(node, ("registers", "states", "initial"), "a table")
+        self.read.known_keys(node, ("registers", "states", "initial", "expiry"), "a table")
         states = tuple(str(s) for s in self.read.items(node, "states"))
         for i, label in enumerate(states):
             if label in (NONE, DELETE):
@@ -255,7 +259,10 @@ class _Document:
         registers = self.registers(
             node.get("registers", []), node, "registers", f"registers of table {name!r}"
         )
-        return Table(name, registers, states, initial, mark)
+        expiry = None
+        if "expiry" in node:
+            expiry = parse_expiry(self.read, node["expiry"], mark_of(node, "expiry"), parse_set)
+        return Table(name, registers, states, initial, expiry, mark)
 
     def group(self, name: str, node: Any, mark: Mark) -> GlobalGroup:
         return GlobalGroup(name, self.registers(node, {}, "", f"globals {name!r}"), mark)

@@ -15,6 +15,7 @@ from . import arrays as A
 from .blocks import Blocks
 from .declared import with_full_names
 from .entries import parse_entry
+from .entry_checker import EntryChecker
 from .errors import NOWHERE, InputError, Problems, near_miss
 from .lower import MAX_ROWS, Lowered, Lowering
 from .overlaps import takes_none
@@ -23,11 +24,10 @@ from .reading import Reader
 from .rows import is_long, rules_of
 from .tuples import Rule, TupleSpace, lay_out
 from .used_fields import fields_of_entry
-from .validate import EntryChecker
 from .yaml_source import MarkedDict
 
 MAX_ENTRIES = 65_535  # of one stage: the number of an entry is 16 bits of its site
-_BLOCKS = "entries actions mirrors allocs operands writes operations keys parts pairs rows cells".split()
+_BLOCKS = "entries actions mirrors allocs templates moves operands writes operations keys parts pairs rows cells".split()
 
 
 @dataclass
@@ -229,11 +229,18 @@ class Editor:
         for row in rows["actions"]:
             action = dict(zip(A.ACTION_DTYPE.names or (), row, strict=True))
             action["operand"] = operands[action["operand"]]
-            first = action["first_mirror"]
             if action["kind"] == A.A_ALLOC:
                 alloc = dict(zip(A.ALLOC_DTYPE.names or (), rows["allocs"][action["target"]], strict=True))
                 alloc["key"] = keys[alloc["key"]]
                 action["target"] = put("allocs", [tuple(alloc.values())])
+            elif action["kind"] == A.A_GENERATE:
+                template = dict(
+                    zip(A.TEMPLATE_DTYPE.names or (), rows["templates"][action["target"]], strict=True)
+                )
+                first = template["first_move"]
+                template["first_move"] = put("moves", rows["moves"][first : first + template["moves"]])
+                action["target"] = put("templates", [tuple(template.values())])
+            first = action["first_mirror"]
             action["first_mirror"] = put("mirrors", rows["mirrors"][first : first + action["mirrors"]])
             actions.append(tuple(action.values()))
         entry = dict(zip(A.ENTRY_DTYPE.names or (), rows["entries"][0], strict=True))
@@ -251,6 +258,10 @@ class Editor:
             if action["kind"] == A.A_ALLOC:
                 self._drop_key(int(arrays["allocs"]["key"][action["target"]]))
                 back("allocs", int(action["target"]), 1)
+            elif action["kind"] == A.A_GENERATE:
+                template = arrays["templates"][action["target"]]
+                back("moves", int(template["first_move"]), int(template["moves"]))
+                back("templates", int(action["target"]), 1)
         back("actions", first, count)
         first, count = int(entry["first_write"]), int(entry["writes"])
         for write in arrays["writes"][first : first + count]:

@@ -27,13 +27,13 @@ from .program import (
 )
 from .reading import Reader
 from .syntax import SyntaxProblem, parse_address, parse_pattern
+from .templates import parse_generate
 from .yaml_source import MarkedList, mark_of
 
 _WRITE = ("next_state", "idle", "hard", "updates")
 _ENTRY = ("name", "priority", "match", "actions", "goto", "writes", *_WRITE)
-_ACTIONS = ("set", "dec_ttl", "output", "drop", "to_controller", "alloc")
+_ACTIONS = ("set", "dec_ttl", "output", "drop", "to_controller", "alloc", "generate")
 _ALLOC = ("set", "table", "key", "range", "start", "tries", "found", "else")
-_LATER_ACTIONS = ("generate",)
 
 
 def parse_key(read: Reader, node: Any, mark: Mark) -> Key:
@@ -174,24 +174,23 @@ def _action(read: Reader, node: Any, mark: Mark, tables: dict[str, Table]) -> Ac
             return Action("output", operand=read.operand(value, mark_of(node, kind)), mark=mark)
         if kind == "set" and isinstance(value, Mapping) and len(value) == 1:
             ((target, operand),) = value.items()
-            return _set(read, str(target), operand, mark_of(value, target), mark)
+            return parse_set(read, str(target), operand, mark_of(value, target), mark)
         if kind == "alloc":
             return _alloc(read, value, mark_of(node, kind), tables)
-        if kind in _LATER_ACTIONS:
-            read.problems.add(f"action {kind!r} is not available in this version", mark)
-            return Action("drop", mark=mark)
+        if kind == "generate":
+            return parse_generate(read, value, mark_of(node, kind), parse_set)
     got = next(iter(node)) if isinstance(node, Mapping) and node else node
     hint = near_miss(str(got), _ACTIONS)
     read.problems.add(
         f"got action {got!r}, expected drop, to_controller, dec_ttl, {{output: PORT}}, {{set: {{TARGET: VALUE}}}}"
-        " or {alloc: {…}}",
+        ", {alloc: {…}} or {generate: {…}}",
         mark,
         hint if got not in _ACTIONS else "",
     )
     return Action("drop", mark=mark)
 
 
-def _set(read: Reader, target: str, value: Any, place: Mark, mark: Mark) -> Action:
+def parse_set(read: Reader, target: str, value: Any, place: Mark, mark: Mark) -> Action:
     """A ``set``; 128-bit fields also take an address, or their high and low 64 bits as a list."""
     if target not in FIELD_BY_NAME or FIELD_BY_NAME[target].bits <= 64:
         return Action("set", target, read.operand(value, place), mark=mark)

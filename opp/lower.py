@@ -14,8 +14,8 @@ from .fields import (
     Layout,
     layout_for,
 )
-from .lower_actions import ActionLowering
 from .lower_operands import KeyField, no_rows
+from .lower_templates import TemplateLowering
 from .overlaps import takes_none
 from .program import (
     DELETE,
@@ -66,11 +66,11 @@ def lower(program: Program, fields: Iterable[str] = ()) -> Lowered:
     Raises:
         InputError: a stage's lists expand to more than :data:`MAX_ROWS` rows.
     """
-    layout = layout_for(fields_of(program).union(fields), len(program.metadata), program.headers)
+    layout = layout_for(fields_of(program, fields), len(program.metadata), program.headers)
     return Lowering(program, layout).run()
 
 
-class Lowering(ActionLowering):
+class Lowering(TemplateLowering):
     """Lowers the parts of one program; with a layout given, entries that come to it later."""
 
     def __init__(self, program: Program, layout: Layout) -> None:
@@ -83,6 +83,10 @@ class Lowering(ActionLowering):
         numbers = {s.name: i for i, s in enumerate(pipeline)}
         for number, stage in enumerate(pipeline):
             self.stage(stage, number, numbers)
+        for table in self.program.tables:
+            if table.expiry is not None and table.name in self.table_keys:
+                self.expiry(table, table.expiry, numbers)
+        self.places()
         tables, registers, masks = self.tables()
         dtypes = {
             "stages": A.STAGE_DTYPE,
@@ -98,6 +102,9 @@ class Lowering(ActionLowering):
             "actions": A.ACTION_DTYPE,
             "mirrors": A.MIRROR_DTYPE,
             "allocs": A.ALLOC_DTYPE,
+            "templates": A.TEMPLATE_DTYPE,
+            "moves": A.MOVE_DTYPE,
+            "places": A.PLACE_DTYPE,
             "writes": A.WRITE_DTYPE,
         }
         made = {name: np.array(self.rows[name], dtype) for name, dtype in dtypes.items()}
@@ -123,7 +130,10 @@ class Lowering(ActionLowering):
         for table in self.program.tables:
             words = self.key_words.get(table.name, 0)
             stride = A.C_HEADER_WORDS + words + len(table.registers)
-            rows.append((words, len(table.registers), len(registers), stride, table.initial_state))
+            event, timers = self.events.get(table.name, (-1, 0))
+            rows.append(
+                (words, len(table.registers), len(registers), stride, table.initial_state, event, timers)
+            )
             for register in table.registers:
                 registers.append(register.initial)
                 masks.append((1 << max(register.bits, self.program.word_bits)) - 1)
@@ -177,7 +187,7 @@ class Lowering(ActionLowering):
     def entry(self, entry: Entry, stage: Stage, site: int, numbers: dict[str, int]) -> int:
         first_action = len(self.rows["actions"])
         for action in entry.actions:
-            self.action(action, stage)
+            self.action(action, stage, numbers)
         actions = len(self.rows["actions"]) - first_action
         if actions > A.MAX_ACTIONS:
             raise InputError(f"{entry.name}: more than {A.MAX_ACTIONS} actions", entry.mark)

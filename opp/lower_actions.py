@@ -6,7 +6,7 @@ from . import arrays as A
 from .fields import FIELD_BY_NAME, Header
 from .lower_operands import OperandLowering
 from .mirrors import HIGH, LOW, WHOLE, set_rows
-from .program import Action, Allocation, Operand, Stage
+from .program import Action, Allocation, Operand, Stage, Template
 
 _ALL = 2**64 - 1
 
@@ -14,10 +14,14 @@ _ALL = 2**64 - 1
 class ActionLowering(OperandLowering):
     """Adds the rows of an entry's actions."""
 
-    def action(self, action: Action, stage: Stage) -> None:
+    def action(self, action: Action, stage: Stage, numbers: dict[str, int]) -> None:
+        """Add one action's rows; ``numbers`` are those of the stages."""
         kind, target = action.kind, action.target
         if kind == "set" and target in FIELD_BY_NAME:
             self.set_field(action, stage)
+            return
+        if action.template is not None:
+            self.generate(action.template, stage, numbers)
             return
         if kind == "alloc" and action.search is not None:
             self.alloc(action, action.search, stage)
@@ -66,6 +70,10 @@ class ActionLowering(OperandLowering):
             0,
             0,
         )
+
+    def generate(self, template: Template, stage: Stage, numbers: dict[str, int]) -> None:
+        """Add the rows of a packet to generate; see :mod:`.lower_templates`."""
+        raise NotImplementedError
 
     def set_field(self, action: Action, stage: Stage, kind: int = A.A_SET) -> None:
         """One action row a word that changes, with the words that follow it."""

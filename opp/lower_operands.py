@@ -39,7 +39,7 @@ class KeyField:
 
 
 def no_rows() -> dict[str, list[tuple[Any, ...]]]:
-    names = "stages keys parts pairs operands operations conditions rows cells entries actions mirrors allocs writes"
+    names = "stages keys parts pairs operands operations conditions rows cells entries actions mirrors allocs templates moves places writes"
     return {name: [] for name in names.split()}
 
 
@@ -59,6 +59,7 @@ class OperandLowering:
         self.key_fields: dict[str, tuple[tuple[KeyField, ...], tuple[int, int] | None]] = {}
         self.key_words: dict[str, int] = {}
         self.table_keys: dict[str, Key] = {}
+        self.events: dict[str, tuple[int, int]] = {}
 
     def add(self, kind: str, *row: Any) -> int:
         self.rows[kind].append(row)

@@ -7,20 +7,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from oppcache._jit import kernel
-
 from . import arrays as A
 from . import contents
 from .contents import Context, KeyValues
 from .contexts import grow, has_room, make_store, reset
 from .editing import Editor
+from .emission import Made, has_queue_room, make_scratch, makes_packets, take
 from .entry_counts import Counts, entry_counts
 from .errors import InputError, near_miss
 from .fields import W_NOW, Layout
 from .lower import Lowered, lower
 from .program import MAX_RECORDS, Entry, Program
+from .runs import overdue, process_packets, sweep_contexts, waiting
 from .snapshot import Snapshot, snapshot
-from .step import begin, find_context, run_stage
 from .swap import Carried, swap
 
 # Records that one packet can create in one table at most.
@@ -32,24 +31,6 @@ class Verdicts(NamedTuple):
 
     verdict: np.ndarray
     port: np.ndarray
-
-
-@kernel
-def _process(program, store, variables, vectors, start, seed, verdicts, ports, scratch):
-    """Run packets from ``start`` on; return the packet before which the store must grow, or their number."""
-    stages = program.stages.shape[0]
-    for i in range(start, vectors.shape[0]):
-        if not has_room(store, RESERVE):
-            return i
-        vector = vectors[i]
-        begin(scratch, vector, seed)
-        stage = np.int64(0)
-        while stage < stages:
-            record = find_context(program, store, stage, vector, scratch)
-            stage = run_stage(program, store, variables, stage, record, vector, scratch)
-        verdicts[i] = np.uint8(scratch[A.S_VERDICT])
-        ports[i] = np.uint32(scratch[A.S_PORT])
-    return vectors.shape[0]
 
 
 class Machine:
@@ -81,7 +62,8 @@ class Machine:
         self.seed = np.uint64(seed)
         self.store = make_store(self.lowered.arrays, capacity=4 * RESERVE)
         self.globals = self.lowered.arrays.globals.copy()
-        self._scratch = np.zeros(A.S_WORDS, np.uint64)
+        self._scratch = make_scratch(self.lowered)
+        self._made: list[Made] = []
 
     @property
     def layout(self) -> Layout:
@@ -128,6 +110,8 @@ class Machine:
 
     def _changed(self, lowered: Lowered) -> None:
         self.lowered = lowered
+        if makes_packets(lowered) and not self._scratch[A.S_CAPACITY]:
+            self._scratch = make_scratch(lowered, self._scratch)
         self.version += 1
 
     def process(self, vectors: np.ndarray) -> Verdicts:
@@ -149,7 +133,7 @@ class Machine:
         with np.errstate(all="ignore"):
             while True:
                 done = int(
-                    _process(
+                    process_packets(
                         self.lowered.arrays,
                         self.store,
                         self.globals,
@@ -161,9 +145,61 @@ class Machine:
                         self._scratch,
                     )
                 )
-                if done == count:
-                    return Verdicts(verdicts, ports)
-                self.store = grow(self.lowered.arrays, self.store, RESERVE)
+                if done == count and not waiting(self._scratch):
+                    break
+                self._make_room()
+        self._collect()
+        return Verdicts(verdicts, ports)
+
+    def sweep(self, now_ns: int) -> int:
+        """Expire every context whose deadline has passed at a time, and run the packets that tell of it.
+
+        The contexts go in the order of their deadlines, each before the packets that it makes; of equal deadlines that
+        of the earlier table, then that of the earlier key. A context whose deadline has not passed is not touched.
+
+        Args:
+            now_ns: not later than the stamp of any packet that is still to come.
+
+        Returns:
+            how many contexts expired.
+        """
+        due = overdue(self.lowered.arrays, self.store, now_ns)
+        done = 0
+        before = int(self._scratch[A.S_SWEPT])
+        with np.errstate(all="ignore"):
+            while True:
+                args = (
+                    self.lowered.arrays,
+                    self.store,
+                    self.globals,
+                    due,
+                    done,
+                    np.uint64(now_ns),
+                    self.seed,
+                )
+                done = int(sweep_contexts(*args, self._scratch, np.zeros(self.layout.words, np.uint64)))
+                if done == len(due) and not waiting(self._scratch):
+                    break
+                self._make_room()
+        self._collect()
+        return int(self._scratch[A.S_SWEPT]) - before
+
+    def made(self) -> list[Made]:
+        """Take the packets that the program has made since the last call: generated ones, and those of passed timers."""
+        found, self._made = self._made, []
+        return found
+
+    def _collect(self) -> None:
+        if self._scratch[A.S_TAIL]:
+            self._made.append(take(self._scratch, self.layout.words))
+
+    def _make_room(self) -> None:
+        """Store or queue are short: take out what has run, and let grow what is short still."""
+        if not has_room(self.store, RESERVE):
+            self.store = grow(self.lowered.arrays, self.store, RESERVE)
+        self._collect()
+        if not has_queue_room(self._scratch):
+            self._scratch = make_scratch(self.lowered, self._scratch)
 
     # What it holds
 
@@ -265,6 +301,9 @@ class Machine:
         editor = Editor(lowered) if lowered.spaces else None
         self.store, self.globals, kept = swap(self.lowered, self.store, self.globals, lowered, 4 * RESERVE)
         self.lowered, self._editor = lowered, editor
+        swept = self._scratch[A.S_SWEPT]
+        self._scratch = make_scratch(lowered)
+        self._scratch[A.S_SWEPT] = swept
         self.version += 1
         return kept
 

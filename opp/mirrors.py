@@ -107,6 +107,8 @@ def _followers(target: str) -> Iterator[Mirror]:
     """What follows a field of one word."""
     layer, _, last = target.rpartition(".")
     error = _bits(Header.INNER_IP)
+    if layer == "flow":  # follows, and leads nothing
+        return
     if target in ("ipv4.src", "ipv4.dst"):
         yield Mirror(f"ip.{last}", 1, mask=_LOW32)
         yield Mirror(f"flow.{last}", 1, unless=error, mask=_LOW32)

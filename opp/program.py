@@ -29,6 +29,7 @@ MAX_RECORDS = 576  # of one table that one packet can come to
 MAX_DELETES = 1024  # that one packet can do
 MAX_WRITES = 8  # of one entry
 MAX_TRIES = 65_536  # of one allocation
+MAX_GENERATED = 16  # packets that one packet and those generated from it generate together
 MAX_STATE = 2**32 - 2
 MAX_PRIORITY = 2**62
 MAX_TIMEOUT_NS = 2**62  # so that no deadline wraps
@@ -103,10 +104,29 @@ class Register:
 
 
 @dataclass(frozen=True)
+class Expiry:
+    """The packet that tells of a context's passed timer.
+
+    Attributes:
+        stage: where it enters.
+        idle, hard: which timers tell.
+        sets: ``set`` actions on the packet, which has the fields of the context's key; they read the context as
+            ``R.NAME``.
+    """
+
+    stage: str
+    idle: bool
+    hard: bool
+    sets: tuple[Action, ...] = ()
+    mark: Mark = field(default=NOWHERE, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
 class Table:
     """A context table: what every context in it holds.
 
     Attributes:
+        expiry: the packet that a passed timer makes, if it does.
         states: names of the state labels, in order of their numbers; labels may also be plain numbers.
         initial_state: label of a context that nothing has written to.
     """
@@ -115,6 +135,7 @@ class Table:
     registers: tuple[Register, ...] = ()
     states: tuple[str, ...] = ()
     initial_state: int = 0
+    expiry: Expiry | None = None
     mark: Mark = field(default=NOWHERE, compare=False, repr=False)
 
     def register(self, name: str) -> int | None:
@@ -226,11 +247,31 @@ class Allocation:
 
 
 @dataclass(frozen=True)
+class Template:
+    """A packet to generate.
+
+    Attributes:
+        stage: where it enters.
+        blank: whether it has nothing of the packet that it is generated from, rather than being a copy of it.
+        headers: names of the headers that it has, None for those of the packet.
+        quote: whether it quotes the packet, as an ICMP error does.
+        sets: ``set`` actions on it, whose operands are those of the entry.
+    """
+
+    stage: str
+    blank: bool = False
+    headers: tuple[str, ...] | None = None
+    quote: bool = False
+    sets: tuple[Action, ...] = ()
+
+
+@dataclass(frozen=True)
 class Action:
     """What an entry does to the packet.
 
     Attributes:
-        kind: ``set``, ``dec_ttl``, ``output``, ``drop``, ``to_controller`` or ``alloc``.
+        kind: ``set``, ``dec_ttl``, ``output``, ``drop``, ``to_controller``, ``alloc`` or
+            ``generate``.
         target: for ``set`` and ``alloc``: a field name or ``metadata.NAME``.
         operand: the value that is set, or the port.
         low: for ``set`` of a 128-bit field from two values: its low 64 bits, ``operand`` being the high ones.
@@ -241,6 +282,7 @@ class Action:
     operand: Operand = Operand("const")
     low: Operand | None = None
     search: Allocation | None = None
+    template: Template | None = None
     mark: Mark = field(default=NOWHERE, compare=False, repr=False)
 
 
@@ -351,6 +393,17 @@ class Program:
     def pipeline(self) -> tuple[Stage, ...]:
         """Stages in the order in which they run: commit stages last."""
         return tuple(s for s in self.stages if not s.commit) + tuple(s for s in self.stages if s.commit)
+
+    def first_key(self, table: str) -> Key | None:
+        """The key that the pipeline names a table by first, a stage's own before those of its writes."""
+        for stage in self.pipeline():
+            if stage.table == table and stage.lookup is not None:
+                return stage.lookup
+            for entry in (*stage.entries, *((stage.default,) if stage.default else ())):
+                for write in entry.writes:
+                    if write.table == table and isinstance(write.key, Key):
+                        return write.key
+        return None
 
     def width(self, operand: Operand, stage: Stage, written: str | None = None) -> int:
         """Bits of an operand, by declaration: 32 unless the thing read is wider or the word is 64 bits.

@@ -14,12 +14,11 @@ An absent value is None throughout. The program is taken as valid; :mod:`.valida
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from .fields import FIELD_BY_NAME
 from .program import (
     DELETE,
-    NOW_UNITS_NS,
+    MAX_GENERATED,
     Action,
     Allocation,
     Entry,
@@ -27,14 +26,16 @@ from .program import (
     Operand,
     Program,
     Stage,
-    Temporary,
+    Template,
     Term,
     Timer,
     Update,
     Write,
 )
 from .reference_alloc import check_choice, first_free
-from .reference_headers import can_set, set_field
+from .reference_headers import as_number, can_set, set_field
+from .reference_made import MadePacket, build, of_key
+from .reference_operands import Operands, Pair, Visit, decrement_ttl, entries_of, first_key
 from .reference_values import (
     ContextState,
     Count,
@@ -45,47 +46,16 @@ from .reference_values import (
     Value,
     Verdict,
     compare,
-    compute,
-    compute_single,
     fits,
     run_on,
-    splitmix64,
 )
 
 __all__ = ["ContextState", "Packet", "Reference", "Result", "Verdict"]
 
 Bounds = tuple[int | None, ...]  # of an allocation: low, high, start
-Pair = tuple[int | None, int | None]  # values of an operation's operands
 
 
-@dataclass
-class Visit:
-    """One packet at one stage: everything that operands and match terms read.
-
-    Attributes:
-        key: of the looked-up context; None where a part is absent, and in a stateless stage.
-        context: the looked-up context, or a default one that does not exist (create: on-write); None without a key.
-        choice: number of the chosen entry in the stage from 1; 0 before the choice and for the default entry.
-    """
-
-    stage: Stage
-    index: int
-    packet: Packet
-    now: int
-    key: KeyTuple | None = None
-    context: ContextState | None = None
-    direction: int = 0
-    temporaries: dict[str, int | None] = field(default_factory=dict)
-    conditions: dict[str, bool] = field(default_factory=dict)
-    choice: int = 0
-
-    @property
-    def passed_over(self) -> bool:
-        """Whether this is a stateful stage whose key has an absent part."""
-        return self.stage.table is not None and self.key is None
-
-
-class Reference:
+class Reference(Operands):
     """One program and all its state.
 
     Attributes:
@@ -101,6 +71,9 @@ class Reference:
         self.pipeline = program.pipeline()
         self.contexts: dict[str, dict[KeyTuple, ContextState]] = {t.name: {} for t in program.tables}
         self.counts = {s.name: {e.name: Count() for e in entries_of(s)} for s in self.pipeline}
+        self._seen: dict[str, list[KeyTuple]] = {t.name: [] for t in program.tables}
+        self._made: list[MadePacket] = []
+        self._root = self._swept = 0
         self._choices: list[int | None] | None = None
         self.globals = {f"{g.name}.{v.name}": v.initial for g in program.globals for v in g.variables}
 
@@ -117,8 +90,49 @@ class Reference:
         """
         self._choices = None if choices is None else list(choices)
         packet.metadata += [0] * (len(self.program.metadata) - len(packet.metadata))
+        self._root, self._made = packet.number, []
+        result = self._take(packet, 0)
+        self._take_made()
+        result.made = self._made
+        return result
+
+    def sweep(self, now: int) -> list[MadePacket]:
+        """Expire every context whose deadline has passed at a time, with the packets that tell of it; return those.
+
+        The contexts go in the order of their deadlines, each before what it makes; then of tables, then of the keys'
+        first sight.
+        """
+        due = [
+            (context.deadline(now), number, self._seen[table].index(key), table, key)
+            for number, (table, contexts) in enumerate(self.contexts.items())
+            for key, context in contexts.items()
+            if context.passed_timer(now)[0]
+        ]
+        found: list[MadePacket] = []
+        for _, _, _, table, key in sorted(due, key=lambda row: row[:3]):
+            context = self.contexts[table].get(key)
+            if context is not None and context.passed_timer(now)[0]:
+                self._root, self._made = 2**63 + self._swept, []
+                self._swept += 1
+                self._pass_timer(table, key, now, Packet(now=now, number=self._root))
+                self._take_made()
+                found += self._made
+        return found
+
+    def _take_made(self) -> None:
+        """Run what was made, in order; more may come while it runs."""
+        names = [stage.name for stage in self.pipeline]
+        for made in self._made:
+            made.result = self._take(made.packet, names.index(made.stage))
+
+    def _make(self, packet: Packet, parent: Packet, stage: str, event: bool) -> None:
+        nth = len(self._made)
+        packet.number = (self._root + (nth + 1) * 2**40) % 2**64
+        self._made.append(MadePacket(packet, parent.number, nth, event, stage))
+
+    def _take(self, packet: Packet, index: int) -> Result:
+        """Take one packet through the pipeline from a stage on."""
         result = Result()
-        index = 0
         while index < len(self.pipeline):
             stage = self.pipeline[index]
             result.stages.append(stage.name)
@@ -163,7 +177,8 @@ class Reference:
             return visit
         visit.direction = direction
         result.lookups.append((stage.table, visit.key))
-        visit.now = self._expire(stage.table, visit.key, packet.now)
+        self._sight(stage.table, visit.key)
+        visit.now = self._expire(stage.table, visit.key, packet)
         contexts = self.contexts[stage.table]
         if visit.key not in contexts and not stage.create_on_write:
             contexts[visit.key] = self._default(stage.table)
@@ -172,34 +187,40 @@ class Reference:
         visit.context = contexts.get(visit.key) or self._default(stage.table)
         return visit
 
-    def _extract(self, key: Key, visit: Visit) -> tuple[KeyTuple | None, int]:
-        """The key and its direction; None where a part is absent."""
-        values: list[Value] = []
-        for part in key.parts:
-            value = self._value(part, visit)
-            if value is None:
-                return None, 0
-            values.append(value)
-        pairs = _pairs(key) if key.symmetric else []
-        if [values[src] for src, _ in pairs] <= [values[dst] for _, dst in pairs]:
-            return tuple(values), 0
-        for src, dst in pairs:
-            values[src], values[dst] = values[dst], values[src]
-        return tuple(values), 1
+    def _sight(self, table: str, key: KeyTuple) -> None:
+        if key not in self._seen[table]:
+            self._seen[table].append(key)
 
-    def _expire(self, table: str, key: KeyTuple, packet_now: int) -> int:
+    def _expire(self, table: str, key: KeyTuple, packet: Packet) -> int:
         """Check the timers of a context that may exist; returns `now` at this context."""
         context = self.contexts[table].get(key)
         if context is None:
-            return packet_now
-        now = max(packet_now, context.last_used_ns)
-        passed, rollback = context.passed_timer(now)
-        if passed and rollback is None:
+            return packet.now
+        now = max(packet.now, context.last_used_ns)
+        if context.passed_timer(now)[0]:
+            self._pass_timer(table, key, now, packet)
+        return now
+
+    def _pass_timer(self, table: str, key: KeyTuple, now: int, packet: Packet) -> None:
+        """Do what a passed timer does, after the packet that tells of it was made."""
+        context = self.contexts[table][key]
+        _, rollback = context.passed_timer(now)
+        hard = context.hard_deadline_ns is not None and now > context.hard_deadline_ns
+        expiry = self.program.table(table).expiry
+        if expiry is not None and (expiry.hard if hard else expiry.idle):
+            made = of_key(first_key(self.pipeline, table), key, self.program.metadata)
+            made.now = packet.now
+            visit = Visit(Stage("expiry", table), 0, made, packet.now, key, context)
+            for action in expiry.sets:
+                value = self._action_value(action, visit)
+                if value is not None:
+                    self._set(action.target, value, made)
+            self._make(made, packet, expiry.stage, True)
+        if rollback is None:
             del self.contexts[table][key]
-        elif passed and rollback is not None:
+        else:
             context.state = rollback
             context.set_timers(Timer(0), Timer(0), now)
-        return now
 
     def _default(self, table_name: str) -> ContextState:
         table = self.program.table(table_name)
@@ -261,9 +282,17 @@ class Reference:
             [(self._number(u.a, visit), self._number(u.b, visit)) for u in w.updates] for w in entry.writes
         ]
         bounds = [self._bounds(action.search, visit) for action in entry.actions]
-        for action, value, allowed in zip(entry.actions, action_values, bounds, strict=True):
+        set_values = [
+            [self._action_value(one, visit) for one in (action.template.sets if action.template else ())]
+            for action in entry.actions
+        ]
+        for action, value, allowed, sets in zip(
+            entry.actions, action_values, bounds, set_values, strict=True
+        ):
             if action.search is not None:
                 self._allocate(action, action.search, allowed, visit, result)
+            elif action.template is not None:
+                self._generate(action.template, sets, visit)
             else:
                 self._act(action, value, visit, result)
         for write, values in zip(entry.writes, update_values, strict=True):
@@ -272,11 +301,24 @@ class Reference:
     def _action_value(self, action: Action, visit: Visit) -> Value | None:
         """What an action sets; an address, or a number of 128 bits, where its target is that wide."""
         value = self._value(action.operand, visit)
+        if isinstance(value, tuple) and action.operand.kind == "field":
+            return as_number(value)
         if action.low is None or value is None:
             return value
         low = self._number(action.low, visit)
         assert isinstance(value, int), "validation lets addresses into a pair"
         return None if low is None else value % 2**64 << 64 | low % 2**64
+
+    def _generate(self, template: Template, values: list[Value | None], visit: Visit) -> None:
+        if sum(not made.event for made in self._made) >= MAX_GENERATED:
+            return
+        packet = build(template, visit.packet)
+        if packet is None:
+            return
+        for action, value in zip(template.sets, values, strict=True):
+            if value is not None:
+                self._set(action.target, value, packet)
+        self._make(packet, visit.packet, template.stage, False)
 
     def _bounds(self, search: Allocation | None, visit: Visit) -> Bounds:
         """What an allocation's range and start are before the entry."""
@@ -291,7 +333,7 @@ class Reference:
         elif action.kind == "to_controller":
             result.verdict = Verdict.CONTROLLER
         elif action.kind == "dec_ttl":
-            _decrement_ttl(visit.packet)
+            decrement_ttl(visit.packet)
         elif isinstance(value, int) and action.kind == "output":
             result.verdict = Verdict.FORWARD
             result.port = value % 2**32
@@ -348,7 +390,8 @@ class Reference:
         if key is None:
             return
         looked_up = (write.table, key) == (visit.stage.table, visit.key)
-        now = visit.now if looked_up else self._expire(write.table, key, visit.packet.now)
+        self._sight(write.table, key)
+        now = visit.now if looked_up else self._expire(write.table, key, visit.packet)
         contexts = self.contexts[write.table]
         context = contexts.setdefault(key, self._default(write.table))
         results = [
@@ -397,93 +440,3 @@ class Reference:
         if entry.goto == "end":
             return sum(not stage.commit for stage in self.pipeline)
         return [stage.name for stage in self.pipeline].index(entry.goto)
-
-    # Operands.
-
-    def _value(self, operand: Operand, visit: Visit, written: ContextState | None = None) -> Value | None:
-        """What an operand reads, not yet reduced to a width; None where it is absent."""
-        if operand.kind == "const":
-            return operand.value
-        if operand.kind == "address":
-            return operand.family, operand.value
-        if operand.kind == "field":
-            return visit.packet.fields.get(operand.name)
-        if operand.kind == "metadata":
-            return visit.packet.metadata[self.program.metadata.index(operand.name)]
-        if operand.kind == "temporary":
-            return visit.temporaries[operand.name]
-        if operand.kind == "global":
-            return self.globals[operand.name]
-        if operand.kind in ("register", "written"):
-            context = visit.context if operand.kind == "register" else written
-            return None if context is None else context.registers[operand.name]
-        if operand.kind == "now":
-            return visit.now // NOW_UNITS_NS[operand.name]
-        if operand.kind == "direction":
-            return visit.direction
-        assert operand.kind == "random", f"unknown kind of operand {operand.kind!r}"
-        site = 65536 * visit.index + visit.choice
-        return splitmix64(splitmix64(splitmix64(self.seed) ^ visit.packet.number) ^ site) % 2**32
-
-    def _number(self, operand: Operand, visit: Visit, written: ContextState | None = None) -> int | None:
-        value = self._value(operand, visit, written)
-        assert not isinstance(value, tuple), f"{operand}: an address can only be matched or part of a key"
-        return value
-
-    def _operate(
-        self, operation: Temporary | Update, target: Operand, values: Pair, stage: Stage, written: str | None
-    ) -> int | None:
-        """One operation at the width that its operands and target ask for, reduced to the target's."""
-        a, b = values
-        if a is None or b is None:
-            return None
-        bits = self._bits(target, stage, written)
-        width = max(bits, *(self._bits(operand, stage, written) for operand in (operation.a, operation.b)))
-        if operation.op.startswith("f"):
-            return compute_single(operation.op, a, b)
-        return compute(operation.op, a, b, operation.k, width) % (1 << bits)
-
-    def _bits(self, operand: Operand, stage: Stage, written: str | None) -> int:
-        """The operand's declared width, 32 or 64; ``written`` is the table of the written context."""
-        bits = 32
-        if operand.kind == "const":
-            bits = 64 if operand.value >= 2**32 else 32
-        elif operand.kind == "field":
-            bits = 64 if FIELD_BY_NAME[operand.name].bits > 32 else 32
-        elif operand.kind == "temporary":
-            bits = next(t.bits for t in stage.temporaries if t.name == operand.name)
-        elif operand.kind == "global":
-            group, variable = operand.name.split(".")
-            variables = next(g.variables for g in self.program.globals if g.name == group)
-            bits = next(v.bits for v in variables if v.name == variable)
-        elif operand.kind in ("register", "written"):
-            table = stage.table if operand.kind == "register" else written
-            bits = next(r.bits for r in self.program.table(table or "").registers if r.name == operand.name)
-        return max(bits, self.program.word_bits)
-
-
-def entries_of(stage: Stage) -> tuple[Entry, ...]:
-    return (*stage.entries, stage.default) if stage.default is not None else stage.entries
-
-
-def _pairs(key: Key) -> list[tuple[int, int]]:
-    """Positions of (source, destination) of every pair that a symmetric key swaps, by the pair's first member."""
-    at = {part.name: i for i, part in enumerate(key.parts) if part.kind == "field"}
-    destinations = {"src": "dst", "sport": "dport"}
-    sources = {dst: src for src, dst in destinations.items()}
-    pairs = []
-    for name in at:
-        prefix, _, last = name.rpartition(".")
-        src = sources.get(last, last)
-        if src in destinations:
-            pair = (at[f"{prefix}.{src}"], at[f"{prefix}.{destinations[src]}"])
-            if pair not in pairs:
-                pairs.append(pair)
-    return pairs
-
-
-def _decrement_ttl(packet: Packet) -> None:
-    for name in ("ipv4.ttl", "ipv6.hop_limit"):
-        value = packet.fields.get(name)
-        if isinstance(value, int):
-            packet.fields[name] = max(value - 1, 0)

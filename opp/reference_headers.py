@@ -18,6 +18,8 @@ def can_set(packet: Packet, target: str) -> bool:
     """Whether a field is there to be set."""
     if target not in packet.fields:
         return False
+    if target in ("ip.src", "ip.dst") and not packet.headers & {"IPV4", "IPV6"}:
+        return False
     if target.startswith("l4.") and "L4_PORTS" not in packet.headers:
         return False
     return target != "tcp.mss" or packet.fields[target] != 0
@@ -33,9 +35,9 @@ def set_field(packet: Packet, target: str, value: Value) -> None:
         family = _family(packet)
         if isinstance(value, tuple) and value[0] != family:
             return
-        _set_address(packet, last, _number(value) % 2 ** (32 if family == 4 else 128))
+        _set_address(packet, last, as_number(value) % 2 ** (32 if family == 4 else 128))
         return
-    number = _number(value) % (1 << FIELD_BY_NAME[target].bits)
+    number = as_number(value) % (1 << FIELD_BY_NAME[target].bits)
     fields[target] = number
     if layer in ("ipv4", "ipv6") and last in ("src", "dst"):
         _set_address(packet, last, number)
@@ -54,7 +56,7 @@ def set_field(packet: Packet, target: str, value: Value) -> None:
         _follow_quote(packet, layer, last, number)
 
 
-def _number(value: Value) -> int:
+def as_number(value: Value) -> int:
     """An address as 128 bits, any other value as it is."""
     if isinstance(value, tuple):
         return value[1] | _V4_MAPPED if value[0] == 4 else value[1]
@@ -75,7 +77,7 @@ def _set_address(packet: Packet, end: str, number: int) -> None:
     family = _family(packet)
     _put(packet, f"ip.{end}", (family, number))
     _put(packet, f"ipv{family}.{end}", number)
-    whole = _number((family, number))
+    whole = as_number((family, number))
     _put(packet, f"ip.{end}.high", whole >> 64)
     _put(packet, f"ip.{end}.low", whole % 2**64)
     if "INNER_IP" not in packet.headers:

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any
 
 from .fields import FIELD_BY_NAME, W_FAMILY, W_HEADERS, W_ID, W_NOW, Header, Layout
 from .program import Pattern, Timer
@@ -175,6 +176,12 @@ class ContextState:
             return True, self.idle_to
         return False, None
 
+    def deadline(self, now: int) -> int:
+        """The deadline that has passed first, by :meth:`passed_timer`'s order."""
+        if self.hard_deadline_ns is not None and now > self.hard_deadline_ns:
+            return self.hard_deadline_ns
+        return self.last_used_ns + self.idle_timeout_ns
+
     def set_timers(self, idle: Timer | None, hard: Timer | None, now: int) -> None:
         """Start the given timers; a timeout of 0 clears, None leaves as it is."""
         if idle is not None:
@@ -219,6 +226,8 @@ class Result:
         lookups: (table, key) of every lookup with a key, in order.
         stages: names of the stages that the packet reached, those that it was passed over included.
         choices: what each allocation found, in order; None for nothing.
+        made: the packets that came of it, in the order in which they ran after it; in the result of a packet from
+            outside only.
     """
 
     verdict: int = Verdict.NONE
@@ -226,3 +235,4 @@ class Result:
     lookups: list[tuple[str, KeyTuple]] = field(default_factory=list)
     stages: list[str] = field(default_factory=list)
     choices: list[int | None] = field(default_factory=list)
+    made: list[Any] = field(default_factory=list)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from .dataflow import canonical, changed_by, entries_of
 from .fields import FIELD_BY_NAME
 from .program import DELETE, Key, Operand, Program, Stage, Write
+from .templates import made_packets
 from .validate import key_bits, partner
 
 PER_FLOW, SHARED, GLOBAL_TABLE = "per-flow", "shared", "global"
@@ -114,7 +115,8 @@ def sharing_of(program: Program, uses: list[KeyUse]) -> tuple[str, str]:
 def _rewritten_before(program: Program) -> dict[tuple[str, bool], set[str]]:
     """Fields that may have been rewritten when (a stage, its lookup?) reads its key."""
     found: dict[tuple[str, bool], set[str]] = {}
-    so_far: set[str] = set()
+    made = (action for _, sets in made_packets(program) for action in sets)
+    so_far = {canonical(target) for action in made for target in changed_by(action)}
     for stage in program.pipeline():
         found[stage.name, True] = set(so_far)
         for entry in entries_of(stage):

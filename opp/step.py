@@ -22,9 +22,11 @@ from .arrays import (
     STATE_MASK,
 )
 from .classifier import classify
-from .contexts import find, hash_key, insert, location, reset, splitmix64, touch, witness
-from .fields import W_HEADERS, W_ID, W_LENGTH, W_NOW
+from .contexts import find, hash_key, insert, location, reset, touch, witness
+from .emission import announce, generate
+from .fields import W_ID, W_LENGTH, W_NOW
 from .keys import extract_key
+from .operands import load
 from .rewriting import set_word
 
 NO_KEY = -1
@@ -45,6 +47,9 @@ def begin(scratch, vector, seed):
     scratch[A.S_PORT] = _ZERO
     scratch[A.S_GONE] = _ZERO
     scratch[A.S_CHOICES] = _ZERO
+    scratch[A.S_ROOT] = vector[W_ID]
+    scratch[A.S_INDEX] = _ZERO
+    scratch[A.S_MADE] = _ZERO
     scratch[A.S_SEED] = seed
 
 
@@ -111,6 +116,8 @@ def choose(program, store, variables, stage, record, base, vector, scratch):
     table = program.stages["table"][stage]
     now = vector[W_NOW]
     if record >= 0:
+        if program.tables["event"][table] >= 0:
+            announce(program, store, variables, table, base, vector, scratch)
         now = touch(program, store.memory, table, base, now, program.stages["on_write"][stage] == 0)
     scratch[A.S_NOW] = now
     scratch[A.S_SITE] = np.uint64(stage << 16)
@@ -149,39 +156,6 @@ def _after(program, stage, entry, scratch):
             following += 1
         return following
     return goto
-
-
-@kernel
-def load(program, store, variables, operand, table, base, vector, scratch):
-    """Read an operand.
-
-    Returns:
-        (value, present).
-    """
-    kind = program.operands["kind"][operand]
-    index = program.operands["index"][operand]
-    if kind == A.O_CONST:
-        return program.operands["value"][operand], True
-    if kind == A.O_WORD:
-        header = program.operands["header"][operand]
-        if header >= 0 and (vector[W_HEADERS] >> np.uint64(header)) & _ONE == _ZERO:
-            return _ZERO, False
-        return vector[index], True
-    if kind == A.O_REGISTER or kind == A.O_WRITTEN:
-        if base < 0:
-            return _ZERO, False
-        return store.memory[base + C_HEADER_WORDS + program.tables["key_words"][table] + index], True
-    if kind == A.O_GLOBAL:
-        return variables[index], True
-    if kind == A.O_TEMPORARY:
-        present = (scratch[A.S_PRESENT] >> np.uint64(index)) & _ONE == _ONE
-        return scratch[A.S_TEMPORARIES + index], present
-    if kind == A.O_NOW:
-        return scratch[A.S_NOW] // program.operands["value"][operand], True
-    if kind == A.O_DIRECTION:
-        return scratch[A.S_DIRECTION], True
-    drawn = splitmix64(splitmix64(splitmix64(scratch[A.S_SEED]) ^ vector[W_ID]) ^ scratch[A.S_SITE])
-    return drawn & _STATE, True
 
 
 @kernel
@@ -315,6 +289,8 @@ def _act(program, store, action, slot, vector, scratch):
         scratch[A.S_VERDICT] = _DROP
     elif kind == A.A_ALLOC:
         allocate(program, store, action, slot, vector, scratch)
+    elif kind == A.A_GENERATE:
+        generate(program, action, slot, vector, scratch)
     elif kind == A.A_CONTROLLER:
         scratch[A.S_VERDICT] = np.uint64(A.VERDICT_CONTROLLER)
 
@@ -338,6 +314,8 @@ def _write(program, store, variables, w, at, own_table, own_record, own_base, ve
         return
     now = scratch[A.S_NOW]
     if base != own_base:
+        if program.tables["event"][table] >= 0:
+            announce(program, store, variables, table, base, vector, scratch)
         now = touch(program, store.memory, table, base, vector[W_NOW], np.bool_(True))
         witness(store.memory, base, vector[W_ID])
     else:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from .dataflow import operands_in
 from .fields import FIELD_BY_NAME
 from .program import Entry, Key, Operand, Program
 from .validate import partner
 
 
-def fields_of(program: Program) -> set[str]:
-    """Every field that a program reads, matches or sets."""
-    names: set[str] = set()
+def fields_of(program: Program, more: Iterable[str] = ()) -> set[str]:
+    """Every field that a program reads, matches or sets, ``more`` fields, and what either needs beside it."""
+    names: set[str] = set(more)
+    for table in program.tables:
+        for action in table.expiry.sets if table.expiry is not None else ():
+            names.update(_named(*operands_in(action)))
+            names.update({action.target} & FIELD_BY_NAME.keys())
     for stage in program.stages:
         for temporary in stage.temporaries:
             names.update(_named(temporary.a, temporary.b))
@@ -21,7 +27,23 @@ def fields_of(program: Program) -> set[str]:
                 names.update(_fields_of_key(key))
         for entry in (*stage.entries, *((stage.default,) if stage.default else ())):
             names.update(fields_of_entry(entry))
-    return names
+    return names | _quoted(program, names)
+
+
+def _quoted(program: Program, names: set[str]) -> set[str]:
+    """What a packet must have so that an ICMP error that quotes it has the fields that a program uses of that."""
+    actions = (
+        a
+        for s in program.stages
+        for e in (*s.entries, *((s.default,) if s.default else ()))
+        for a in e.actions
+    )
+    if not any(action.template is not None and action.template.quote for action in actions):
+        return set()
+    found = {name.removeprefix("inner.") for name in names if name.startswith(("inner.ipv4.", "inner.ipv6."))}
+    if names & {"inner.icmp.id", "flow.sport", "flow.dport"}:
+        found |= {"icmp.id", "icmpv6.id"}
+    return found
 
 
 def fields_of_entry(entry: Entry) -> set[str]:
@@ -31,6 +53,8 @@ def fields_of_entry(entry: Entry) -> set[str]:
         names.update(_named(*operands_in(action)))
         if action.target in FIELD_BY_NAME:
             names.add(action.target)
+        for made in action.template.sets if action.template is not None else ():
+            names.update({made.target} & FIELD_BY_NAME.keys())
         if action.kind == "dec_ttl":
             names.update(("ipv4.ttl", "ipv6.hop_limit"))
     for write in entry.writes:

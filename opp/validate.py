@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from .errors import Mark, Problems, near_miss
-from .fields import FIELD_BY_NAME
+from .fields import FIELD_BY_NAME, Header
 from .mirrors import changed_with
 from .overlaps import Overlaps
 from .overlaps import term_ternaries as term_ternaries
@@ -29,20 +29,26 @@ from .program import (
     Action,
     Allocation,
     Entry,
+    Expiry,
     Key,
     Operand,
     Program,
     Stage,
+    Table,
+    Template,
     Term,
     Write,
 )
+from .templates import TRANSPORTS, closed, settable_in_template
 
+# Headers of which a packet has at most one.
+_APART = (tuple(TRANSPORTS), (Header.IPV4, Header.IPV6, Header.ARP))
 PAIRS = {"src": "dst", "dst": "src", "sport": "dport", "dport": "sport"}
 
 
 def validate(program: Program, problems: Problems) -> None:
     """Check names, ranges, widths, order and ambiguity of a whole program, adding to ``problems``."""
-    _Check(program, problems).run()
+    Check(program, problems).run()
 
 
 def partner(name: str) -> str | None:
@@ -64,7 +70,9 @@ def key_bits(program: Program, key: Key, stage: Stage) -> int:
     return total + (8 if family else 0)
 
 
-class _Check:
+class Check:
+    """The checks of one program; see :func:`validate`."""
+
     def __init__(self, program: Program, problems: Problems) -> None:
         self.program = program
         self.problems = problems
@@ -88,6 +96,8 @@ class _Check:
                 self.problems.add(f"globals {group.name!r}: expected a name without a dot", group.mark)
         for table in program.tables:
             self.limit(len(table.registers), MAX_REGISTERS, f"registers in table {table.name!r}", table.mark)
+            if table.expiry is not None:
+                self.expiry(table.expiry, table)
         self.bounded()
         commits: dict[str, str] = {}
         for stage in program.stages:
@@ -283,6 +293,57 @@ class _Check:
             self.wide(action)
         if action.search is not None:
             self.search(action, action.search, stage)
+        if action.template is not None:
+            self.template(action.template, stage, action.mark)
+
+    def template(self, template: Template, stage: Stage, mark: Mark) -> None:
+        """A packet to generate: where it enters, headers that go together, and what is set."""
+        self.entrance(template.stage, "generate", mark)
+        headers = closed(template.headers or ())
+        self.together(headers, "generate", mark)
+        if (
+            template.quote
+            and template.headers is not None
+            and not headers & (1 << Header.ICMP | 1 << Header.ICMPV6)
+        ):
+            self.problems.add("generate: only an ICMP error quotes a packet, expected icmp or icmpv6", mark)
+        for action in template.sets:
+            self.made(action, stage)
+
+    def together(self, headers: int, what: str, mark: Mark) -> None:
+        for group in _APART:
+            chosen = [h.name.lower() for h in group if headers >> h & 1]
+            if len(chosen) > 1:
+                self.problems.add(f"{what}: a packet cannot have both {chosen[0]} and {chosen[1]}", mark)
+
+    def entrance(self, stage: str, what: str, mark: Mark) -> None:
+        if stage not in self.pipeline:
+            self.problems.add(
+                f"{what}: enters an unknown stage {stage!r}", mark, near_miss(stage, self.pipeline)
+            )
+
+    def made(self, action: Action, stage: Stage) -> None:
+        """A ``set`` on a packet that is made: as any other, but more fields can be set."""
+        target = action.target
+        if target in FIELD_BY_NAME and not FIELD_BY_NAME[target].writable and settable_in_template(target):
+            self.operand(action.operand, stage, action.mark)
+            self.fits(action.operand, target, action.mark)
+        else:
+            self.action(action, stage)
+
+    def expiry(self, expiry: Expiry, table: Table) -> None:
+        """The packet that tells of a passed timer; it reads its context, and not what only a packet has."""
+        self.entrance(expiry.stage, "expiry", expiry.mark)
+        nowhere = Stage("expiry", table=table.name)
+        key = self.program.first_key(table.name)
+        names = [part.name for part in key.parts if part.kind == "field"] if key is not None else []
+        found = [FIELD_BY_NAME[name].header for name in names]
+        self.together(closed(h.name for h in found if h is not None), "expiry", expiry.mark)
+        for action in expiry.sets:
+            self.made(action, nowhere)
+            for operand in (action.operand, action.low or action.operand):
+                if operand.kind in ("temporary", "written", "direction", "random"):
+                    self.problems.add(f"expiry: {operand} is not there when a timer passes", action.mark)
 
     def search(self, action: Action, search: Allocation, stage: Stage) -> None:
         """An allocation: what it sets stands once in its key, under the same name, and its bounds fit there."""
@@ -429,25 +490,3 @@ def overlap_message(entry: Entry, other: Entry) -> str:
     """What is said of two entries of one priority that overlap."""
     where = f" (line {other.mark.line})" if other.mark.line else ""
     return f"{entry.name!r} and {other.name!r}{where} have priority {entry.priority} and overlap"
-
-
-class EntryChecker:
-    """Checks entries that a running program is to get, as :func:`validate` would check them in its text.
-
-    Attributes:
-        overlaps: the entries of each stage, by its name; the owner keeps them up to date.
-    """
-
-    def __init__(self, program: Program) -> None:
-        self._check = _Check(program, Problems())
-        self._check.run()
-        self.overlaps = self._check.overlaps
-
-    def check(self, entry: Entry, stage: Stage, problems: Problems, instead: str = "") -> None:
-        """Add what is wrong with an entry for a stage, in which it may replace the one named ``instead``."""
-        self._check.problems = problems
-        self._check.entry(entry, stage)
-        self._check.searched_shapes()
-        for other in self.overlaps[stage.name].among(entry):
-            if other.name != instead:
-                problems.add(overlap_message(entry, other), entry.mark)

@@ -112,6 +112,7 @@ SETTABLE = [
     *("icmp.id", "icmp.seq", "icmpv6.id", "eth.src", "vlan.id"),
     *("inner.ipv4.src", "inner.ipv6.dst", "inner.l4.sport", "inner.l4.dport", "inner.icmp.id"),
 ]
+MADE = ("packet_length", "in_port", "icmp.type", "icmp.rest", "arp.op", "arp.spa", "arp.tha")
 WIDE = ("ip.src", "ip.dst", "ipv6.src", "ipv6.dst", "flow.src", "flow.dst", "inner.ipv6.src")
 HEADERS = [
     "vlan",
@@ -169,6 +170,7 @@ class ProgramMaker:
         self.shapes: dict[str, list[Any]] = {}
         self.globals: dict[str, int] = {}
         self.metadata: list[str] = []
+        self.names: list[str] = []  # of stages
 
     def document(self) -> Document:
         d = self.d
@@ -176,8 +178,11 @@ class ProgramMaker:
         for i in range(1 + d.number(2) if not d.chance(12) else 0):
             self.table(f"t{i}")
         groups = {f"g{i}": self.registers(f"g{i}.", self.globals) for i in range(d.number(3))}
-        names = [f"s{i}" for i in range(1 + d.number(4))]
+        names = self.names = [f"s{i}" for i in range(1 + d.number(4))]
         stages = [self.stage(name, names[i + 1 :], commit=False) for i, name in enumerate(names)]
+        for name, table in self.tables.items():
+            if d.chance(3):
+                table["expiry"] = self.expiry(name)
         if d.chance(3):
             stages += [self.stage(f"c{t}", [], commit=True, table=t) for t in self.tables]
         return {
@@ -211,6 +216,15 @@ class ProgramMaker:
         shape += d.some([8, 16, 32, "word", "word", 12, 48, "wide"], 3)
         d.rng.shuffle(shape)
         self.shapes[name] = shape or [16]
+
+    def expiry(self, table: str) -> Any:
+        """The packet that tells of a passed timer."""
+        d = self.d
+        state = {"registers": self.bits[table], "temporaries": {}, "event": True}
+        out: dict[str, Any] = {"stage": d.pick(self.names), "set": self.sets(state)}
+        if d.chance(2):
+            out["timers"] = d.pick((["idle"], ["hard"], ["idle", "hard"]))
+        return out
 
     # Keys
 
@@ -259,7 +273,7 @@ class ProgramMaker:
 
     def operand(self, stage: dict[str, Any], *, written: str | None = None, below: int = 2**64) -> Any:
         d = self.d
-        kinds = ["const", "field", "now", "direction", "random"]
+        kinds = ["const", "field", "now"] + ([] if stage.get("event") else ["direction", "random"])
         if self.metadata:
             kinds += ["metadata"] * 2
         if stage["registers"]:
@@ -411,7 +425,10 @@ class ProgramMaker:
 
     def action(self, state: dict[str, Any]) -> Any:
         d = self.d
-        kind = d.pick(("output", "set", "set", "set", "alloc", "dec_ttl", "to_controller", "drop"))
+        kinds = ("output", "set", "set", "set", "alloc", "dec_ttl", "to_controller", "drop", "generate")
+        kind = d.pick(kinds)
+        if kind == "generate":
+            return self.generate(state)
         if kind == "alloc":
             return self.alloc(state) or "dec_ttl"
         if kind == "output":
@@ -419,10 +436,34 @@ class ProgramMaker:
         if kind != "set":
             return kind if kind != "drop" or d.chance(3) else "dec_ttl"
         target = d.pick([*SETTABLE, *[f"metadata.{m}" for m in self.metadata] * 4])
+        return {"set": {target: self.value(target, state)}}
+
+    def value(self, target: str, state: dict[str, Any]) -> Any:
+        """What a field or metadata word is set to."""
         bits = self.word if target.startswith("metadata") else FIELD_BY_NAME[target].bits
-        if bits == 128:
-            return {"set": {target: self.wide(target, state)}}
-        return {"set": {target: self.operand(state, below=1 << bits)}}
+        return self.wide(target, state) if bits == 128 else self.operand(state, below=1 << bits)
+
+    def sets(self, state: dict[str, Any]) -> dict[str, Any]:
+        """A few fields of a packet that is made."""
+        targets = [*SETTABLE, *MADE, *[f"metadata.{m}" for m in self.metadata] * 4]
+        return {target: self.value(target, state) for target in self.d.some(targets, 4)}
+
+    def generate(self, state: dict[str, Any]) -> Any:
+        """A packet to generate."""
+        d = self.d
+        out: dict[str, Any] = {"stage": d.pick(self.names), "set": self.sets(state)}
+        if d.chance(3):
+            out["from"] = "nothing"
+        if "from" in out or d.chance(2):
+            layer3 = d.pick(("ipv4", "ipv6", "arp"))
+            icmp = "icmpv6" if layer3 == "ipv6" else "icmp"
+            layer4 = d.pick((["tcp"], ["udp"], [icmp], [icmp, "icmp_query"], [])) if layer3 != "arp" else []
+            out["headers"] = [*d.pick((["eth"], ["eth", "vlan"], [])), layer3, *layer4]
+        if d.chance(3):
+            out["quote"] = True
+            if "headers" in out:
+                out["headers"] = ["eth", *d.pick((("ipv4", "icmp"), ("ipv6", "icmpv6")))]
+        return {"generate": out}
 
     def alloc(self, state: dict[str, Any]) -> Any:
         """An allocation of one part of some table's key, from few values; None where there is no such part."""
@@ -586,14 +627,25 @@ class Expected:
         lookups: of each packet.
     """
 
-    def __init__(self, program: Program, layout: Layout, vectors: np.ndarray, seed: int = 0) -> None:
+    def __init__(
+        self,
+        program: Program,
+        layout: Layout,
+        vectors: np.ndarray,
+        seed: int = 0,
+        sweeps: dict[int, int] | None = None,
+    ) -> None:
         self.reference = Reference(program, seed)
         self.verdicts: list[tuple[int, int]] = []
+        self.made: list[Any] = []
         self.lookups: list[list[Any]] = []
         self.rows = vectors.copy()
         for i, row in enumerate(vectors):
+            if sweeps and i in sweeps:
+                self.made += self.reference.sweep(sweeps[i])
             packet = Packet.from_vector(row, layout)
             result = self.reference.process(packet)
+            self.made += result.made
             self.verdicts.append((int(result.verdict), result.port))
             self.lookups.append(result.lookups)
             self.rows[i] = expected_row(row, packet, layout)
@@ -667,10 +719,40 @@ class Observed:
         expected.check(self.verdicts, self.ports, rows, outcome.contexts(), outcome.globals)
 
 
+def check_made(machine: Machine, expected: Expected, layout: Layout) -> None:
+    """Compare the packets that a program made."""
+    got = []
+    for made in machine.made():
+        for i, row in enumerate(made.vectors):
+            packet = Packet.from_vector(row, layout)
+            numbers = (int(made.parent[i]), int(made.nth[i]), bool(made.event[i]))
+            got.append((packet, *numbers, (int(made.verdict[i]), int(made.port[i]))))
+    wanted = []
+    for one in expected.made:
+        fields = {name: value for name, value in one.packet.fields.items() if name in layout.word_of}
+        packet = Packet(fields, one.packet.headers, one.packet.now, one.packet.number, one.packet.metadata)
+        result = (int(one.result.verdict), one.result.port)
+        wanted.append((packet, one.parent, one.nth, one.event, result))
+    for ours, theirs in zip(got, wanted, strict=False):
+        assert ours == theirs, "a packet that was made"
+    assert len(got) == len(wanted), "packets that were made"
+
+
+def without_made(document: Document) -> Document:
+    """The document without what makes packets, for drivers that refuse it."""
+    for table in document["tables"].values():
+        table.pop("expiry", None)
+    for stage in document["stages"]:
+        for entry in (*stage["entries"], stage.get("default", {})):
+            actions = entry.get("actions", [])
+            actions[:] = [a for a in actions if not (isinstance(a, dict) and "generate" in a)]
+    return document
+
+
 def draw(rng: Random, packets: int) -> tuple[Program, np.ndarray, Expected] | None:
     """A program, packets for it and what the reference says; None where the program is not valid after all."""
     try:
-        program = load_program(make_document(rng))
+        program = load_program(without_made(make_document(rng)))
     except InputError:
         return None
     layout = lower(program).layout
@@ -690,17 +772,25 @@ def shown(program: Program, vectors: np.ndarray) -> Iterator[None]:
 
 def check_machine(rng: Random, packets: int = 40) -> bool:
     """Hold the compiled machine against the reference on one drawn program; whether it was a valid one."""
-    drawn = draw(rng, packets)
-    if drawn is None:
+    try:
+        program = load_program(make_document(rng))
+    except InputError:
         return False
-    program, vectors, expected = drawn
     machine = Machine(program, seed=packets)
+    vectors = make_vectors(rng, machine.layout, packets)
     cut = rng.randrange(packets)  # a batch's end must not matter
-    results = [machine.process(vectors[:cut]), machine.process(vectors[cut:])]
+    now = int(vectors[cut, W_NOW])
+    sweeps = {cut: max(now - rng.choice((0, 1, 1000)), 0)} if rng.randrange(2) else {}
+    expected = Expected(program, machine.layout, vectors, packets, sweeps)
+    results = [machine.process(vectors[:cut])]
+    if sweeps:
+        machine.sweep(sweeps[cut])
+    results.append(machine.process(vectors[cut:]))
     verdicts, ports = (np.concatenate(parts) for parts in zip(*results, strict=True))
     with shown(program, vectors):
         expected.check(verdicts, ports, vectors, machine.contexts(), machine.global_values())
         assert counted(machine) == counted_by(expected.reference), "counters of entries"
+        check_made(machine, expected, machine.layout)
     return True
 
 

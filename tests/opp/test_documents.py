@@ -134,7 +134,7 @@ BAD = {
     "match in a default": ("default: {actions: [drop]}", "default: {^match: {ip.proto: 6}}", "a default entry takes no match", ""),
     # Entries: actions and goto
     "unknown action": ("actions: [drop]", "actions: [^drp]", "got action 'drp', expected drop, to_controller", "did you mean 'drop'?"),
-    "later action": ("actions: [drop]", "actions: [^{generate: rst}]", "action 'generate' is not available in this version", ""),
+    "later action": ("actions: [drop]", "actions: [{generate: ^rst}]", "generate: got 'rst', expected a mapping", ""),
     "set what cannot be": ("{set: {metadata.mark: 3}}", "^{set: {ip.proto: 3}}", "set: ip.proto cannot be set", ""),
     "set what is not": ("{set: {metadata.mark: 3}}", "^{set: {l4.dort: 3}}", "set: no such field 'l4.dort'", "did you mean 'l4.dport'?"),
     "set too wide": ("{set: {metadata.mark: 3}}", "^{set: {l4.dport: 65536}}", "set: constant 65536 is too wide for l4.dport, 16 bits", ""),
