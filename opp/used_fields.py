@@ -16,7 +16,7 @@ def fields_of(program: Program, more: Iterable[str] = ()) -> set[str]:
     for table in program.tables:
         for action in table.expiry.sets if table.expiry is not None else ():
             names.update(_named(*operands_in(action)))
-            names.update({action.target} & FIELD_BY_NAME.keys())
+            names.update({action.target} if action.target in FIELD_BY_NAME else ())
     for stage in program.stages:
         for temporary in stage.temporaries:
             names.update(_named(temporary.a, temporary.b))
@@ -54,7 +54,7 @@ def fields_of_entry(entry: Entry) -> set[str]:
         if action.target in FIELD_BY_NAME:
             names.add(action.target)
         for made in action.template.sets if action.template is not None else ():
-            names.update({made.target} & FIELD_BY_NAME.keys())
+            names.update({made.target} if made.target in FIELD_BY_NAME else ())
         if action.kind == "dec_ttl":
             names.update(("ipv4.ttl", "ipv6.hop_limit"))
     for write in entry.writes:
