@@ -65,9 +65,19 @@ def tshark() -> str:
 @pytest.fixture(scope="session")
 def random_programs() -> ModuleType:
     """The module ``random_programs.py`` beside this file: programs, packets and sources for property tests."""
-    name = "oppcache_random_programs"
+    return _beside("random_programs")
+
+
+@pytest.fixture(scope="session")
+def plain_protocol() -> ModuleType:
+    """The module ``plain_protocol.py`` beside this file: a second reading of protocol tables."""
+    return _beside("plain_protocol")
+
+
+def _beside(module: str) -> ModuleType:
+    name = f"oppcache_{module}"
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("random_programs.py"))
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{module}.py"))
         assert spec is not None
         assert spec.loader is not None
         sys.modules[name] = importlib.util.module_from_spec(spec)

@@ -66,7 +66,7 @@ def canonicalise(s, keys, lossy, analysis):
     if lossy:
         for key in range(keys):
             _forget_dead_messages(s, key, analysis)
-    fits = _renumber_generations(s, keys) and _renumber_requests(s, keys)
+    fits = _renumber(s, keys)
     if lossy:
         _sort(s, Q_TO_NIC)
         _sort(s, Q_TO_CPU)
@@ -188,68 +188,47 @@ def _no_longer(g, reachable, analysis):
 
 
 @kernel
-def _renumber_generations(s, keys):
-    alive = np.uint64(0)
+def _renumber(s, keys):
+    """Number generations and requests densely; returns whether they fit."""
+    generations, requests = np.uint64(0), np.uint64(0)
+    one = np.uint64(1)
     for key in range(keys):
         b = S_KEYS + key * KEY_WORDS
-        if (s[b + E_G] & 0xFFFF) > 15 or (s[b + 8 + E_G] & 0xFFFF) > 15:
-            return False
-        alive |= np.uint64(1) << np.uint64(short_g(s[b + E_G]))
-        alive |= np.uint64(1) << np.uint64(short_g(s[b + 8 + E_G]))
+        for e in (b, b + 8):
+            if (s[e + E_G] & 0xFFFF) > 15 or (s[e + E_R] & 0xFFFF) > 7:
+                return False
+            generations |= one << np.uint64(short_g(s[e + E_G]))
+            requests |= one << np.uint64(short_r(s[e + E_R]))
     for queue in range(QUEUES):
         first = S_ITEMS + queue * QUEUE_ITEMS
-        for i in range(s[S_COUNTS + queue]):
-            alive |= np.uint64(1) << np.uint64(s[first + i] >> I_G & 63)
-    alive &= ~np.uint64(1)
-    dense = True
-    for incarnation in range(1, 4):
-        part = (alive >> np.uint64(16 * incarnation)) & np.uint64(0xFFFF)
-        # bits 1..k set and nothing else
-        dense = dense and (part & (part + np.uint64(2))) == np.uint64(0)
-    s[S_NIC + 1] = _count((alive >> np.uint64(16 * s[S_NIC])) & np.uint64(0xFFFF))
-    if dense:
-        return s[S_NIC + 1] < 15
-    for key in range(keys):
-        b = S_KEYS + key * KEY_WORDS
-        s[b + E_G] = long_g(_rank(alive, short_g(s[b + E_G]), 4))
-        s[b + 8 + E_G] = long_g(_rank(alive, short_g(s[b + 8 + E_G]), 4))
-    for queue in range(QUEUES):
-        first = S_ITEMS + queue * QUEUE_ITEMS
-        for i in range(s[S_COUNTS + queue]):
-            item = s[first + i]
-            s[first + i] = (item & ~ITEM_G) | (_rank(alive, item >> I_G & 63, 4) << I_G)
-    return s[S_NIC + 1] < 15
+        for i in range(first, first + s[S_COUNTS + queue]):
+            generations |= one << np.uint64(s[i] >> I_G & 63)
+            requests |= one << np.uint64(s[i] >> I_R & 31)
+    generations &= ~one
+    requests &= ~one
+    s[S_NIC + 1] = _count((generations >> np.uint64(16 * s[S_NIC])) & np.uint64(0xFFFF))
+    s[S_CPU + 1] = _count((requests >> np.uint64(8 * s[S_CPU])) & np.uint64(0xFF))
+    # Bits 1..k of each incarnation set, and nothing else.
+    if generations & (generations + np.uint64(0x0002000200020000)) & np.uint64(
+        0xFFFEFFFEFFFE0000
+    ) or requests & (requests + np.uint64(0x02020200)) & np.uint64(0xFEFEFE00):
+        _rewrite(s, keys, generations, requests)
+    return s[S_NIC + 1] < 15 and s[S_CPU + 1] < 7
 
 
-@kernel
-def _renumber_requests(s, keys):
-    alive = np.uint64(0)
+@kernel(forceinline=False)
+def _rewrite(s, keys, generations, requests):
     for key in range(keys):
         b = S_KEYS + key * KEY_WORDS
-        alive |= np.uint64(1) << np.uint64(short_r(s[b + E_R]))
-        alive |= np.uint64(1) << np.uint64(short_r(s[b + 8 + E_R]))
+        for e in (b, b + 8):
+            s[e + E_G] = long_g(_rank(generations, short_g(s[e + E_G]), 4))
+            s[e + E_R] = long_r(_rank(requests, short_r(s[e + E_R]), 3))
     for queue in range(QUEUES):
         first = S_ITEMS + queue * QUEUE_ITEMS
-        for i in range(s[S_COUNTS + queue]):
-            alive |= np.uint64(1) << np.uint64(s[first + i] >> I_R & 31)
-    alive &= ~np.uint64(1)
-    dense = True
-    for incarnation in range(1, 4):
-        part = (alive >> np.uint64(8 * incarnation)) & np.uint64(0xFF)
-        dense = dense and (part & (part + np.uint64(2))) == np.uint64(0)
-    s[S_CPU + 1] = _count((alive >> np.uint64(8 * s[S_CPU])) & np.uint64(0xFF))
-    if dense:
-        return s[S_CPU + 1] < 7
-    for key in range(keys):
-        b = S_KEYS + key * KEY_WORDS
-        s[b + E_R] = long_r(_rank(alive, short_r(s[b + E_R]), 3))
-        s[b + 8 + E_R] = long_r(_rank(alive, short_r(s[b + 8 + E_R]), 3))
-    for queue in range(QUEUES):
-        first = S_ITEMS + queue * QUEUE_ITEMS
-        for i in range(s[S_COUNTS + queue]):
-            item = s[first + i]
-            s[first + i] = (item & ~ITEM_R) | (_rank(alive, item >> I_R & 31, 3) << I_R)
-    return s[S_CPU + 1] < 7
+        for i in range(first, first + s[S_COUNTS + queue]):
+            item = s[i] & ~(ITEM_G | ITEM_R)
+            item |= _rank(generations, s[i] >> I_G & 63, 4) << I_G
+            s[i] = item | _rank(requests, s[i] >> I_R & 31, 3) << I_R
 
 
 @kernel

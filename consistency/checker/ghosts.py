@@ -97,11 +97,12 @@ def nic_crashes(protocol, s, key):
 
 @kernel
 def cpu_crashes(protocol, s, key):
-    """Ghosts at a CPU crash: what it owned goes back to the checkpoint."""
+    """Ghosts at a CPU crash: what it owned, or was to take over after a NIC crash, goes back to the checkpoint."""
     b = S_KEYS + key * KEY_WORDS
     held = protocol.states["context"][NIC, s[b + E_STATE]] and s[b + B_CONTEXT] == s[b + B_LATEST]
     state = s[b + 8 + E_STATE]
-    if protocol.states["owns"][CPU, state] or (protocol.states["context"][CPU, state] and not held):
+    owned = protocol.states["owns"][CPU, state] or (protocol.states["context"][CPU, state] and not held)
+    if owned or s[b + B_FLOOR] > 0:
         fall_to(s, b, s[b + B_CHECKPOINT])
 
 

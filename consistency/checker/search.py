@@ -52,6 +52,7 @@ from .store import (
     grown,
     has_room,
     make_store,
+    warm,
 )
 from .verdict import Verdict
 
@@ -79,6 +80,10 @@ class Scratch(NamedTuple):
     message: np.ndarray
     out: np.ndarray
     fired: np.ndarray
+    found: np.ndarray  # uint32[MOVES_MAX, STORED_MAX], short forms of one state's successors
+    lengths: np.ndarray
+    hashes: np.ndarray
+    own: np.ndarray  # whether a quiet system takes the step
 
 
 def make_system(protocol: Protocol, model: Model) -> System:
@@ -110,6 +115,10 @@ def make_scratch(system: System) -> Scratch:
         np.zeros(MESSAGE_WORDS, np.int64),
         np.zeros((COMMANDS_MAX, COMMAND_WORDS), np.int64),
         np.zeros(max(1, len(system.protocol.rows)), np.uint8),
+        np.zeros((MOVES_MAX, STORED_MAX), np.uint32),
+        np.zeros(MOVES_MAX, np.int64),
+        np.zeros(MOVES_MAX, np.uint64),
+        np.zeros(MOVES_MAX, np.uint8),
     )
 
 
@@ -148,6 +157,29 @@ def next_state(system, scratch, move):
 
 
 @kernel(forceinline=False)
+def find_successors(system, store, scratch, number, stop):
+    """Short forms of all successors of ``scratch.s``; returns how many, or -STOPPED or -TOO_LARGE."""
+    count = list_moves(system.parameters, system.protocol, scratch.s, system.facts, scratch.moves)
+    found = 0
+    for m in range(count):
+        wrong = next_state(system, scratch, scratch.moves[m])
+        if wrong & OVERFLOW:
+            return -TOO_LARGE
+        if wrong & DISABLED:
+            continue
+        if wrong & ~store.counters[N_SEEN]:
+            note(store, wrong & ~store.counters[N_SEEN], number)
+            if wrong & stop:
+                return -STOPPED
+        length = pack(scratch.t, system.parameters[P_KEYS], scratch.found[found])
+        scratch.lengths[found] = length
+        scratch.hashes[found] = hash_of(scratch.found[found], length)
+        scratch.own[found] = np.uint8(1 if is_own_step(scratch.moves[m]) else 0)
+        found += 1
+    return found
+
+
+@kernel(forceinline=False)
 def expand(system, store, scratch, batch, stop):
     """Expand up to ``batch`` states; returns DONE, MORE (room or patience ran out), STOPPED or TOO_LARGE."""
     counters, keys = store.counters, system.parameters[P_KEYS]
@@ -165,23 +197,15 @@ def expand(system, store, scratch, batch, stop):
         if liveness:
             store.quiet[number] = np.uint8(1 if is_quiet(system.protocol, scratch.s, keys) else 0)
             store.edge_starts[number] = counters[N_EDGES]
-        count = list_moves(system.parameters, system.protocol, scratch.s, system.facts, scratch.moves)
-        for m in range(count):
-            wrong = next_state(system, scratch, scratch.moves[m])
-            if wrong & OVERFLOW:
-                return TOO_LARGE
-            if wrong & DISABLED:
-                continue
-            if wrong & ~counters[N_SEEN]:
-                note(store, wrong & ~counters[N_SEEN], number)
-                if wrong & stop:
-                    return STOPPED
-            length = pack(scratch.t, keys, scratch.words)
-            h = hash_of(scratch.words, length)
-            target = find_or_add(store, scratch.words, length, h, number)
+        successors = find_successors(system, store, scratch, number, stop)
+        if successors < 0:
+            return -successors
+        warm(store, scratch, successors)
+        for i in range(successors):
+            target = find_or_add(store, scratch.found[i], scratch.lengths[i], scratch.hashes[i], number)
             if target != number:
                 counters[N_TRANSITIONS] += 1
-                if liveness and is_own_step(scratch.moves[m]):
+                if liveness and scratch.own[i]:
                     store.edges[counters[N_EDGES]] = np.uint32(target)
                     counters[N_EDGES] += 1
         counters[N_NEXT] = number + 1

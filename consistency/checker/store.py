@@ -128,6 +128,24 @@ def has_room(store):
 
 
 @kernel(forceinline=False)
+def warm(store, scratch, count):
+    """Touch what the look-ups of several states will read, one kind after the other, so that the misses overlap."""
+    mask = np.int64(len(store.table) - 1)
+    touched = np.uint64(0)
+    for i in range(count):
+        touched ^= store.table[np.int64(scratch.hashes[i] & np.uint64(0x7FFFFFFF)) & mask]
+    if len(store.hashes):
+        return touched
+    for stage in range(2):
+        for i in range(count):
+            entry = store.table[np.int64(scratch.hashes[i] & np.uint64(0x7FFFFFFF)) & mask]
+            if (entry ^ scratch.hashes[i]) & np.uint64(0xFFFFFFFF00000000) == np.uint64(0) and entry:
+                start = store.starts[np.int64(entry & np.uint64(0xFFFFFFFF)) - 1]
+                touched ^= np.uint64(start if stage == 0 else store.arena[start])
+    return touched
+
+
+@kernel(forceinline=False)
 def find_or_add(store, words, length, h, parent):
     """Number of a state; a new one is appended (the caller sees it by its number)."""
     mask = np.int64(len(store.table) - 1)
