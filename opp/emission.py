@@ -65,8 +65,7 @@ def _append(scratch, words, stage, event, parent, now):
     scratch[row + A.Q_INDEX] = index
     scratch[row + A.Q_EVENT] = np.uint64(event)
     at = row + A.Q_VECTOR
-    for i in range(words):
-        scratch[at + i] = _ZERO
+    scratch[at : at + words] = _ZERO
     scratch[at + W_ID] = scratch[A.S_ROOT] + ((index + _ONE) << _40)
     scratch[at + W_NOW] = now
     scratch[at + W_OFFSETS] = _NO_OFFSETS
@@ -226,8 +225,7 @@ def next_made(scratch, words):
     if head == np.int64(scratch[A.S_TAIL]):
         return np.int64(-1)
     scratch[A.S_HEAD] = np.uint64(head + 1)
-    scratch[A.S_VERDICT] = _ZERO
-    scratch[A.S_PORT] = _ZERO
+    scratch[A.S_VERDICT : A.S_PORT + 1] = _ZERO
     return A.S_WORDS + head * (A.Q_VECTOR + words)
 
 

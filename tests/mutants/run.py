@@ -35,6 +35,7 @@ TESTS = (
     "tests/opp/test_step.py",
     "tests/opp/test_alu.py",
     "tests/opp/test_alloc.py",
+    "tests/opp/test_made.py",
     "tests/opp/test_run_time.py",
     "tests/opp/test_machine.py",
     "tests/opp/test_classifier.py",
