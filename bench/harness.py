@@ -22,7 +22,7 @@ from typing import Any
 from oppcache.opp.errors import InputError, Mark, Problem, near_miss
 
 ROUNDS = 7
-_NOT_BENCHMARKS = ("__init__", "harness", "inputs", "rules_generator")
+_NOT_BENCHMARKS = ("__init__", "calibration", "harness", "inputs", "rules_generator")
 
 Candidate = Callable[[], int]
 Candidates = Callable[[bool], AbstractContextManager[dict[str, Candidate]]]

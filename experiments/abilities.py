@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 from oppcache.opp.errors import Mark, Problems, near_miss
 
-PLANNED_PROFILES = ("netfpga-sume", "netfpga-sume-wide", "smartnic-2025")
 PLANNED_EVICTION: tuple[str, ...] = ()
 PLANNED_ADMISSION = ("tinylfu",)
 

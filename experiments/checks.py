@@ -36,6 +36,7 @@ class Resolved:
         traffic_files: files that the packets depend on.
         eviction: a policy's name or its file.
         admission: a policy's name, its file, or a mapping such as ``{"packet": 8}``.
+        profile: a NIC profile's name or its file.
     """
 
     program: str | Path
@@ -45,10 +46,11 @@ class Resolved:
     traffic_files: tuple[Path, ...]
     eviction: str | Path
     admission: str | Path | dict[str, Any]
+    profile: str | Path = "ideal"
 
     def files(self) -> list[Path]:
         """Files of the user's that a run depends on."""
-        found = (self.program, *self.traffic_files, self.eviction, self.admission)
+        found = (self.program, *self.traffic_files, self.eviction, self.admission, self.profile)
         return [item for item in found if isinstance(item, Path)]
 
 
@@ -86,29 +88,50 @@ def check(
         Its files and names, or None if any of them is wrong.
     """
     before = len(problems.items)
+    profile = _check_profile(tree, experiment, folder, problems, memory)
     _check_abilities(tree, experiment, problems)
     packets = _check_traffic(tree, experiment, folder, problems, memory)
     program, parameters = _check_program(tree, experiment, folder, problems, memory)
     eviction = _check_eviction(tree, experiment, folder, problems, memory)
+    _check_time(tree, experiment, eviction, problems)
     admission = _check_admission(tree, experiment, folder, problems, memory)
     if len(problems.items) > before or program is None:
         return None
     return Resolved(
-        program, parameters, packets.capture, packets.generator_base, packets.files, eviction, admission
+        program,
+        parameters,
+        packets.capture,
+        packets.generator_base,
+        packets.files,
+        eviction,
+        admission,
+        profile,
     )
+
+
+def _check_profile(
+    tree: MarkedDict, experiment: Experiment, folder: Path, problems: Problems, memory: Memory
+) -> str | Path:
+    from oppcache.fastpath import load_profile, profile_names
+
+    name, path = experiment.nic.profile, ("nic", "profile")
+    mark = mark_at(tree, path)
+    if name.endswith((".yaml", ".yml")):
+        file = located(tree, path, name, folder)
+        memory.ask("profile", str(file), lambda: load_profile(str(file), mark), problems, mark)
+        return file
+    check_name(problems, "nic.profile", name, profile_names(), (), mark, "a file such as my-nic.yaml")
+    return name
 
 
 def _check_abilities(tree: MarkedDict, experiment: Experiment, problems: Problems) -> None:
     from oppcache.consistency import protocol_names
-    from oppcache.fastpath import runnable_profile_names
     from oppcache.hybrid.setup import RUNNABLE_PROTOCOLS
 
     def mark(*path: str) -> Mark:
         return mark_at(tree, path)
 
     profile, protocol = experiment.nic.profile, experiment.consistency.protocol
-    place, planned = mark("nic", "profile"), abilities.PLANNED_PROFILES
-    check_name(problems, "nic.profile", profile, runnable_profile_names(), planned, place)
     place, later = mark("consistency", "protocol"), protocol_names()
     check_name(problems, "consistency.protocol", protocol, RUNNABLE_PROTOCOLS, later, place)
     only = (
@@ -123,8 +146,9 @@ def _check_abilities(tree: MarkedDict, experiment: Experiment, problems: Problem
         problems.add(
             f"faults.{key}: " + absent("a fault", ("none",)), mark_at(tree, ("faults", key), at_key=True)
         )
-    if experiment.measure is not None:
-        problems.add("measure: " + absent(repr(experiment.measure), ("none",)), mark("measure"))
+    if experiment.measure is not None and profile == "ideal" and protocol == "instant":
+        message = f"measure: got {experiment.measure} of a machine that takes no time and loses nothing"
+        problems.add(message, mark("measure"), "as in nic: {profile: netfpga-sume}")
 
 
 @dataclass(frozen=True)
@@ -229,6 +253,25 @@ def _program_source(tree: MarkedDict, kind: str, name: str, folder: Path) -> str
     if not path.exists() and Path(name).stem in opp.shipped_programs():
         return f"nf:{Path(name).stem}"
     return path
+
+
+def _check_time(tree: MarkedDict, experiment: Experiment, eviction: str | Path, problems: Problems) -> None:
+    """What needs to know the lookups beforehand needs a machine that takes no time."""
+    from oppcache.cache import eviction_names, load_policy
+
+    ideal = experiment.nic.profile == "ideal" and experiment.consistency.protocol == "instant"
+    if ideal or (isinstance(eviction, str) and eviction not in eviction_names()):
+        return
+    try:
+        ahead = load_policy(eviction).needs_next_use
+    except InputError:
+        return
+    if ahead:
+        message = (
+            f"cache.eviction: {experiment.cache.eviction} knows the lookups to come, got a NIC or protocol that takes "
+            "time, expected nic.profile ideal and consistency.protocol instant"
+        )
+        problems.add(message, mark_at(tree, ("cache", "eviction")))
 
 
 def tables(resolved: Resolved) -> list[str]:

@@ -127,7 +127,10 @@ class Crew:
 
         if self.extra > 0 and not is_cached("engine.run_packets"):
             self._hire()
-        warm_up(self.evictions.values(), self.admissions.values())
+        timed = {task.plan.takes_time for _, task in self.pending}
+        warm_up(
+            self.evictions.values(), self.admissions.values(), untimed=False in timed, timed=True in timed
+        )
         try:
             for future in self.starting[:1]:
                 future.result()

@@ -31,6 +31,11 @@ def kind_module(kind: str) -> ModuleType:
     return importlib.import_module(f"oppcache.experiments.figures.{kind}")
 
 
+def shows(kind: str) -> dict[str, tuple[str, str]]:
+    """Return what a kind draws that is no metric, with its axis' words and unit; none for most kinds."""
+    return getattr(kind_module(kind), "SHOWS", {}) if kind in kinds() else {}
+
+
 def default_figures(keys: Sequence[str], *, numeric: bool = True) -> tuple[FigureSpec, ...]:
     """Return the figures of an experiment that names none.
 
@@ -82,7 +87,11 @@ def _check_figure(
     if spec.kind not in kinds():
         complain("kind", spec.kind, ", ".join(kinds()), near_miss(spec.kind, kinds()))
     family, _, part = spec.y.partition(".")
-    if find_metric(spec.y) is None:
+    own = shows(spec.kind)
+    if own:
+        if spec.y not in own:
+            complain("y", spec.y, ", ".join(own), near_miss(spec.y, own))
+    elif find_metric(spec.y) is None:
         examples = ", ".join(metric.name for metric in METRICS if metric.unit == "1")
         complain("y", spec.y, f"a metric such as {examples}", suggestion(spec.y))
     elif family == "context_hit_rate" and part and tables is not None and part not in tables:

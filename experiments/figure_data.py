@@ -159,13 +159,14 @@ def from_series(frame: polars.DataFrame, spec: FigureSpec, manifest: Mapping[str
             x = x.cumsum()  # a series counts packets by window
         keys.append(key)
         curves.append(Curve(_label(key), x.astype(np.float64), y.astype(np.float64)))
-    x_axis = Axis("time", "s") if spec.x == "time" else Axis("packets", "")
+    words = "latency" if spec.y == "latency" else "time"
+    x_axis = Axis(words, "s") if spec.x == "time" else Axis("packets", "")
     legend = _legend(spec.by)
     return FigureData(
         spec,
         _title(manifest),
         x_axis,
-        _y_axis(spec.y),
+        _own_axis(spec) or _y_axis(spec.y),
         legend,
         _seeds(manifest),
         ordered=_ordered(keys),
@@ -199,6 +200,14 @@ def _y_axis(name: str) -> Axis:
     metric = metrics.find_metric(name)
     unit = metric.unit if metric else ""
     return Axis(metrics.label(name), unit)
+
+
+def _own_axis(spec: FigureSpec) -> Axis | None:
+    """The axis of what a kind draws that is no metric."""
+    from .drawings import shows
+
+    own = shows(spec.kind).get(spec.y)
+    return None if own is None else Axis(*own)
 
 
 def _label(key: tuple[Value, ...]) -> str:

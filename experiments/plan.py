@@ -42,6 +42,11 @@ class RunPlan:
     config: Experiment
     resolved: Resolved
 
+    @property
+    def takes_time(self) -> bool:
+        """Whether the run's machines take time: else it is the textbook's cache."""
+        return self.config.nic.profile != "ideal" or self.config.consistency.protocol != "instant"
+
     def title(self) -> str:
         """Return the run as one line shows it."""
         parts = [f"{key}={value}" for key, value in self.swept.items()]
@@ -123,10 +128,10 @@ def make_plan(document: Document) -> Plan:
     known = tables(resolved) if resolved else None
     figures = _figures(document, experiment, sweep, problems, known)
     problems.raise_if_any()
-    _warn(document.tree)
-    return Plan(
-        experiment, document.label, tuple(sweep.lists), tuple(_expand(document, sweep, memory)), figures
-    )
+    runs = tuple(_expand(document, sweep, memory))
+    if not any(run.takes_time for run in runs):
+        _warn(document.tree)
+    return Plan(experiment, document.label, tuple(sweep.lists), runs, figures)
 
 
 def _read_sweep(tree: MarkedDict, problems: Problems) -> _Sweep:
@@ -219,7 +224,9 @@ def _with_all_keys(spec: FigureSpec, keys: list[str]) -> FigureSpec:
 def _warn(tree: Mapping[str, Any]) -> None:
     given = [section for section in _NO_EFFECT_WHEN_IDEAL if tree.get(section)]
     if given:
-        log.warning("%s: no effect with nic.profile ideal, which has no timing", ", ".join(given))
+        log.warning(
+            "%s: no effect with nic.profile ideal and protocol instant, which take no time", ", ".join(given)
+        )
 
 
 def _expand(document: Document, sweep: _Sweep, memory: Memory) -> list[RunPlan]:

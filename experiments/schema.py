@@ -72,6 +72,11 @@ class Nic(Section):
         default="ideal", title="NIC profile", description="a NIC model's name", examples=["ideal"]
     )
     contexts: Count = Field(default=4096, title="contexts per table")
+    hazard: Literal["stall", "stale", "none"] | None = Field(
+        default=None,
+        title="same-flow hazard",
+        description="what the pipeline does about a packet whose context is still being written; absent: as the profile",
+    )
 
 
 class Link(Section):
@@ -88,6 +93,9 @@ class Control(Section):
 
     rtt: Nanoseconds = Field(default=10_000, title="control round trip")
     inserts: EventsPerSecond = Field(default=200e3, title="inserts per second")
+    burst: PositiveCount = Field(default=32, title="inserts at once")
+    queue: PositiveCount = Field(default=1024, title="inserts that may wait")
+    bandwidth: BitsPerSecond = Field(default=8e9, title="control bandwidth")
 
 
 class Cpu(Section):
@@ -95,6 +103,12 @@ class Cpu(Section):
 
     cores: PositiveCount = Field(default=2, title="CPU cores")
     service: PositiveNanoseconds = Field(default=850, title="CPU service time")
+    stage: Nanoseconds = Field(default=0, title="CPU time per stage")
+    distribution: Literal["fixed", "exponential", "uniform"] = Field(
+        default="fixed", title="distribution of the service time"
+    )
+    batch: PositiveCount = Field(default=1, title="packets of a batch")
+    batch_time: Nanoseconds = Field(default=0, title="CPU time per batch")
     queue: PositiveCount = Field(default=4096, title="CPU queue slots")
 
 
@@ -141,7 +155,9 @@ class Consistency(Section):
     hold_timeout: PositiveNanoseconds = Field(default=50_000, title="hold time-out")
     resend: PositiveNanoseconds = Field(default=50_000, title="resend time-out")
     retries: Count = Field(default=8, title="retries")
-    writeback_interval: PositiveNanoseconds = Field(default=1_000_000, title="write-back interval")
+    writeback_interval: OptionalPositiveNanoseconds = Field(
+        default=None, title="write-back interval", description="absent: the NIC sends no copies"
+    )
     checkpoint_interval: PositiveNanoseconds = Field(default=10_000_000, title="checkpoint interval")
 
 

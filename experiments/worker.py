@@ -6,7 +6,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,15 @@ def execute(task: Task, progress: Callable[[int], None] | None = None) -> dict[s
 
     started = time.perf_counter()
     setup = make_setup(task.plan)
-    outcome = simulate(setup, progress=progress)
+    if task.plan.config.measure == "max_lossless_rate":
+        from . import lossless
+
+        def run(rate: float) -> Any:
+            return simulate(replace(setup, source=make_source(task.plan, rate)), progress=progress)
+
+        outcome = lossless.search(run)
+    else:
+        outcome = simulate(setup, progress=progress)
     wall_seconds = time.perf_counter() - started
     metrics = {name: _number(value) for name, value in outcome.metrics.items()}
     packets = setup.source.counts().get("packets", metrics.get("packets") or 0)
@@ -69,7 +77,8 @@ def warm_up_source(plan: RunPlan) -> None:
 
 def make_setup(plan: RunPlan) -> Any:
     """Return the :class:`oppcache.hybrid.Setup` of a run."""
-    from oppcache.hybrid import Setup
+    from oppcache.hybrid import Control, Cpu, Link, Migration, Setup
+    from oppcache.slowpath import Law, Service
 
     from .programs import load
 
@@ -80,15 +89,40 @@ def make_setup(plan: RunPlan) -> Any:
         contexts=config.nic.contexts,
         eviction=resolved.eviction,
         admission=resolved.admission,
-        profile=config.nic.profile,
+        profile=str(resolved.profile),
         protocol=config.consistency.protocol,
         seed=plan.seed,
         warmup=config.traffic.warmup,
+        link=Link(**dict(config.link)),
+        control=Control(**dict(config.control)),
+        cpu=Cpu(
+            config.cpu.cores,
+            Service(
+                1000 * config.cpu.service,
+                1000 * config.cpu.stage,
+                1000 * config.cpu.batch_time,
+                config.cpu.batch,
+                Law[config.cpu.distribution.upper()],
+            ),
+            config.cpu.queue,
+        ),
+        migration=Migration(
+            config.consistency.hold,
+            config.consistency.hold_timeout,
+            config.consistency.resend,
+            config.consistency.retries,
+            config.consistency.writeback_interval or 0,
+        ),
+        hazard=config.nic.hazard or "",
     )
 
 
-def make_source(plan: RunPlan) -> Any:
-    """Return the run's packets: a capture, or a generator with the run's seed; paced, then limited."""
+def make_source(plan: RunPlan, rate: float | None = None) -> Any:
+    """Return the run's packets: a capture, or a generator with the run's seed; paced, then limited.
+
+    Args:
+        rate: packets/s instead of the file's ``traffic.rate``.
+    """
     from oppcache import traffic
 
     section = plan.config.traffic
@@ -99,7 +133,9 @@ def make_source(plan: RunPlan) -> Any:
         source = traffic.make_generator(
             section.generator, seed=plan.seed, packets=section.packets, base=plan.resolved.generator_base
         )
-    if section.rate != "as-captured":
+    if rate is not None:
+        source = traffic.retime(source, traffic.Rate("packets", rate))
+    elif section.rate != "as-captured":
         source = traffic.retime(source, traffic.parse_rate(section.rate))
     if section.packets is not None or section.duration is not None:
         source = traffic.limit(source, packets=section.packets, duration_ns=section.duration)

@@ -7,9 +7,21 @@ last and gives an :class:`Outcome` (metrics, series, final state). :class:`Hybri
 if __name__ != "oppcache.hybrid":
     raise ImportError(f"import oppcache.hybrid, not {__name__}: a second copy would not share its classes")
 
-from .setup import Outcome, Setup
-from .simulation import PolicyFault, simulate
+from .faults import PolicyFault
+from .setup import Control, Cpu, Link, Migration, Outcome, Setup
+from .simulation import simulate
 from .stepping import HybridMachine
 from .warm import warm_up
 
-__all__ = ["HybridMachine", "Outcome", "PolicyFault", "Setup", "simulate", "warm_up"]
+__all__ = [
+    "Control",
+    "Cpu",
+    "HybridMachine",
+    "Link",
+    "Migration",
+    "Outcome",
+    "PolicyFault",
+    "Setup",
+    "simulate",
+    "warm_up",
+]

@@ -31,6 +31,22 @@ class Count(IntEnum):
     FORWARDED = auto()
     DROPPED = auto()
     TO_CONTROLLER = auto()
+    PROMOTIONS_FAILED = auto()
+    ENTRY_EVICTIONS = auto()
+    INSERTS_REJECTED = auto()
+    DELAYED_HITS = auto()
+    DROPS_RING = auto()
+    DROPS_QUEUE = auto()
+    DROPS_NIC = auto()
+    DROPS_PROTOCOL = auto()  # packets that a protocol drops on purpose
+    LOST_UPDATES = auto()
+    STALE_READS = auto()
+    DUPLICATE_UPDATES = auto()
+    REORDERS = auto()
+    PCIE_BYTES = auto()
+    CONTROL_MESSAGES = auto()
+    CONTROL_BYTES = auto()
+    IMPOSSIBLE = auto()  # events that a protocol's table says cannot be
     FAULT = auto()  # not a count: a policy chose an impossible slot
 
 
@@ -78,22 +94,22 @@ def metrics_of(
         "bounces": c[Count.BOUNCES],
         "crossings": c[Count.CROSSINGS],
         "promotions": c[Count.PROMOTIONS],
-        "promotions_failed": 0,
+        "promotions_failed": c[Count.PROMOTIONS_FAILED],
         "demotions": c[Count.DEMOTIONS],
         "evictions": c[Count.EVICTIONS],
-        "entry_evictions": 0,
-        "inserts_rejected": 0,
-        "delayed_hits": 0,
+        "entry_evictions": c[Count.ENTRY_EVICTIONS],
+        "inserts_rejected": c[Count.INSERTS_REJECTED],
+        "delayed_hits": c[Count.DELAYED_HITS],
         "flows_inserted": inserted,
         "packets_covered": ratio(c[Count.COVERED], c[Count.PACKETS]),
         "packets_forwarded": c[Count.FORWARDED],
         "packets_dropped": c[Count.DROPPED],
         "packets_to_controller": c[Count.TO_CONTROLLER],
         "packets_undecided": c[Count.NONE],
-        "lost_updates": 0,
-        "stale_reads": 0,
-        "duplicate_updates": 0,
-        "reorders": 0,
+        "lost_updates": c[Count.LOST_UPDATES],
+        "stale_reads": c[Count.STALE_READS],
+        "duplicate_updates": c[Count.DUPLICATE_UPDATES],
+        "reorders": c[Count.REORDERS],
         "serial_cycles": 0,
     }
     return metrics

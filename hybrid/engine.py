@@ -26,37 +26,17 @@ from oppcache.opp.machine import RESERVE
 from oppcache.opp.program import Program
 from oppcache.opp.step import begin, find_context, note_gone, run_stage
 
-from .counters import COUNTS, Count
+from .account import CROSSED, LOOKED_UP, enter, leave, make_tally, meet, rate
+from .counters import Count
 
 # Kernels know plain integers, not enumerations.
-_PACKETS, _BYTES = int(Count.PACKETS), int(Count.BYTES)
-_LOOKED_UP, _LOOKED_UP_BYTES = int(Count.LOOKED_UP), int(Count.LOOKED_UP_BYTES)
-_HITS, _HIT_BYTES, _OFFLOADED = int(Count.HITS), int(Count.HIT_BYTES), int(Count.OFFLOADED)
 _PUNTS, _BOUNCES, _CROSSINGS = int(Count.PUNTS), int(Count.BOUNCES), int(Count.CROSSINGS)
 _PROMOTIONS, _DEMOTIONS, _EVICTIONS = int(Count.PROMOTIONS), int(Count.DEMOTIONS), int(Count.EVICTIONS)
-_COVERED, _NONE, _FAULT = int(Count.COVERED), int(Count.NONE), int(Count.FAULT)
-
-# Flags of a packet's outcome.
-LOOKED_UP = 1
-CROSSED = 2
+_FAULT = int(Count.FAULT)
 
 _ZERO = np.uint64(0)
 _EXISTS = np.uint64(A.CONTEXT_EXISTS)
 _NIC, _CPU = 0, 1
-
-# What the engine remembers of a record's flow; one row a record.
-FLOW_DTYPE = np.dtype(
-    [
-        ("packets", np.int64),  # since the run's start
-        ("newest", np.int64),  # number of the newest of them, + 1
-        ("last", np.int64),  # ns
-        ("gap", np.int64),  # moving average of the gaps between packets, ns; weight 1/8 for the newest
-        ("admitted", np.int64),  # 1 from the first admission on
-        ("measured", np.int64),  # packets since the warm-up ended
-        ("covered", np.int64),  # of these, packets behind the first admission
-    ],
-    align=True,
-)
 
 
 class Cache(NamedTuple):
@@ -72,53 +52,12 @@ class Cache(NamedTuple):
     first_table: int  # of the program's first stateful stage
 
 
-class Tally(NamedTuple):
-    """What a run counts."""
-
-    counts: np.ndarray  # int64[COUNTS]
-    lookups: np.ndarray  # int64[tables]
-    hits: np.ndarray  # int64[tables]
-    cursor: np.ndarray  # int64[1]: lookups so far
-    flows: np.ndarray  # FLOW_DTYPE, all tables
-    flow_at: np.ndarray  # int64[tables]: first row of each table's records
-
-
 class Outcomes(NamedTuple):
     """Per packet of a chunk."""
 
     verdict: np.ndarray  # uint8
     port: np.ndarray  # uint32
     flags: np.ndarray  # uint8: LOOKED_UP | CROSSED
-
-
-@kernel
-def _meet(tally, table, first, record, now, number):
-    """Note a packet of a flow; return the flow's row. Coverage is counted in the ``first`` table alone."""
-    row = tally.flow_at[table] + record
-    if tally.flows["newest"][row] == number + 1:
-        return row  # met in an earlier stage, on the same table
-    tally.flows["newest"][row] = number + 1
-    packets = tally.flows["packets"][row]
-    if packets > 0:
-        gap = now - tally.flows["last"][row]
-        old = tally.flows["gap"][row]
-        tally.flows["gap"][row] = gap if packets == 1 else old + (gap - old) // 8
-    tally.flows["packets"][row] = packets + 1
-    tally.flows["last"][row] = now
-    tally.flows["measured"][row] += 1
-    if tally.flows["admitted"][row] == 1:
-        tally.flows["covered"][row] += 1
-        if table == first:
-            tally.counts[_COVERED] += 1
-    return row
-
-
-@kernel
-def _rate(tally, row):
-    """Packets/s of a flow, 0 before its second packet."""
-    if tally.flows["packets"][row] < 2:
-        return np.int64(0)
-    return np.int64(1_000_000_000) // max(tally.flows["gap"][row], np.int64(1))
 
 
 @kernel
@@ -130,7 +69,7 @@ def _admit(
     if capacity == 0:
         return True
     state = cache.admission[cache.admission_at[table] : cache.admission_at[table + 1]]
-    if admit(state, record, tally.flows["packets"][row], _rate(tally, row), now) == 0:
+    if admit(state, record, tally.flows["packets"][row], rate(tally, row), now) == 0:
         return True
     tally.flows["admitted"][row] = 1
     state = cache.eviction[cache.eviction_at[table] : cache.eviction_at[table + 1]]
@@ -194,7 +133,7 @@ def _release_gone(program, store, cache, scratch, remove, poison):
 @kernel
 def _lookup(program, store, cache, tally, table, record, now, number, side, hit):
     """Account for one lookup; return (side that runs the stage, flow row, next use, was on the NIC)."""
-    row = _meet(tally, table, cache.first_table, record, now, number)
+    row = meet(tally, table, cache.first_table, record, now, number)
     cursor = tally.cursor[0]
     tally.cursor[0] = cursor + 1
     next_use = np.int64(-1)
@@ -222,18 +161,8 @@ def _close(tally, scratch, length, side, flags):
     verdict = np.int64(scratch[A.S_VERDICT])
     if side == _CPU and verdict != A.VERDICT_DROP:
         tally.counts[_CROSSINGS] += 1  # it leaves through the NIC
-    tally.counts[_PACKETS] += 1
-    tally.counts[_BYTES] += length
-    tally.counts[_NONE + verdict] += 1
-    crossed = flags & CROSSED
-    if crossed == 0:
-        tally.counts[_OFFLOADED] += 1
-    if flags & LOOKED_UP:
-        tally.counts[_LOOKED_UP] += 1
-        tally.counts[_LOOKED_UP_BYTES] += length
-        if crossed == 0:
-            tally.counts[_HITS] += 1
-            tally.counts[_HIT_BYTES] += length
+    enter(tally, length)
+    leave(tally, length, verdict, flags)
 
 
 def run_packets(
@@ -282,19 +211,6 @@ def run_packets(
 def make_outcomes(packets: int) -> Outcomes:
     """Room for the outcomes of a chunk."""
     return Outcomes(np.zeros(packets, np.uint8), np.zeros(packets, np.uint32), np.zeros(packets, np.uint8))
-
-
-def make_tally(tables: int) -> Tally:
-    """Counters at zero, without rows for flows yet."""
-    zeros = np.zeros(tables, np.int64)
-    return Tally(
-        np.zeros(COUNTS, np.int64),
-        zeros.copy(),
-        zeros.copy(),
-        np.zeros(1, np.int64),
-        np.zeros(0, FLOW_DTYPE),
-        zeros.copy(),
-    )
 
 
 @cache

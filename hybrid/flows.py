@@ -19,12 +19,13 @@ _PROGRAM = Program("flows", tables=(Table("flows"),), stages=(Stage("flows", "fl
 
 
 @kernel
-def _count(program, store, vectors, start, scratch):
-    """Give every packet's connection a record; return where to go on."""
+def _count(program, store, vectors, start, scratch, directed):
+    """Give every packet's connection a record; return where to go on. ``directed``: 2 · record + direction, or −1."""
     for i in range(start, vectors.shape[0]):
         if not has_room(store, _RESERVE):
             return i
-        find_context(program, store, np.int64(0), vectors[i], scratch)
+        record = find_context(program, store, np.int64(0), vectors[i], scratch)
+        directed[i] = 2 * record + np.int64(scratch[A.S_DIRECTION]) if record >= 0 else np.int64(-1)
     return vectors.shape[0]
 
 
@@ -48,14 +49,24 @@ class FlowCounter:
         self._store = make_store(self._program)
         self._scratch = np.zeros(A.S_WORDS, np.uint64)
 
-    def add(self, vectors: np.ndarray) -> None:
-        """Take note of packets, as ``uint64[n, words]`` header vectors; packets without IP do not count."""
-        done = 0
+    def add(self, vectors: np.ndarray) -> np.ndarray:
+        """Take note of packets, as ``uint64[n, words]`` header vectors; packets without IP do not count.
+
+        Returns:
+            ``int64[n]``: 2 · the connection's number + the packet's direction, −1 without IP.
+        """
+        done, directed = 0, np.empty(len(vectors), np.int64)
         with np.errstate(over="ignore"):
-            while (done := int(_count(self._program, self._store, vectors, done, self._scratch))) < len(
-                vectors
-            ):
+            while (
+                done := int(_count(self._program, self._store, vectors, done, self._scratch, directed))
+            ) < len(vectors):
                 self._store = grow(self._program, self._store, _RESERVE)
+        return directed
+
+    @property
+    def capacity(self) -> int:
+        """Connections that there is room for before the store must grow."""
+        return int(self._store.tables["capacity"][0])
 
     def __len__(self) -> int:
         return int(self._store.tables["used"][0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .engine import CROSSED, LOOKED_UP
+from .account import CROSSED, LOOKED_UP
 
 MAX_POINTS = 512
 FIRST_WINDOW = 256

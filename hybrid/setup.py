@@ -11,15 +11,77 @@ import numpy as np
 
 from oppcache.opp.program import Program
 from oppcache.opp.snapshot import Snapshot
+from oppcache.slowpath.cores import Service
 from oppcache.traffic.source import PacketSource
 
 from .counters import Metric
-from .engine import Outcomes
 
 # Protocols whose tables the engine runs; the others can be checked, not simulated.
-RUNNABLE_PROTOCOLS = ("instant",)
+RUNNABLE_PROTOCOLS = ("cas", "instant", "naive")
 
-Observer = Callable[[np.ndarray, Outcomes], None]
+Observer = Callable[[np.ndarray, Any], None]
+
+
+@dataclass(frozen=True)
+class Link:
+    """The data rings between NIC and CPU.
+
+    Attributes:
+        rx, tx: latency to the CPU and back, ns.
+        bandwidth: of each direction, bit/s.
+        ring: slots of a ring; each core has an RX ring, all share the TX ring.
+    """
+
+    rx: int = 2_000
+    tx: int = 2_000
+    bandwidth: float = 31.5e9
+    ring: int = 4096
+
+
+@dataclass(frozen=True)
+class Control:
+    """The control channel.
+
+    Attributes:
+        rtt: there and back, ns.
+        inserts: contexts installed a second at most; 0: no limit.
+        burst: installs that may come at once before the rate holds them back.
+        queue: installs that wait for the rate at most; more are rejected.
+        bandwidth: of each direction, bit/s.
+    """
+
+    rtt: int = 10_000
+    inserts: float = 200e3
+    burst: int = 32
+    queue: int = 1024
+    bandwidth: float = 8e9
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """The slow path: cores, how long a packet takes, and how many may wait for each core."""
+
+    cores: int = 2
+    service: Service = field(default_factory=lambda: Service(850_000))
+    queue: int = 4096
+
+
+@dataclass(frozen=True)
+class Migration:
+    """Parameters of the protocols; times in ns, 0 for a timer that never runs out.
+
+    Attributes:
+        hold: packets that the NIC holds for one key at most.
+        hold_timeout, resend: see the protocol's page.
+        retries: tries before a promotion is given up.
+        writeback_interval: how often an owner sends a copy of its context to the CPU.
+    """
+
+    hold: int = 8
+    hold_timeout: int = 50_000
+    resend: int = 50_000
+    retries: int = 8
+    writeback_interval: int = 0
 
 
 @dataclass(frozen=True)
@@ -36,6 +98,9 @@ class Setup:
         protocol: the consistency protocol.
         seed: keys every random stream of the run.
         warmup: share of the packets (0 to 1) that come before counting begins.
+        link, control, cpu, migration: the machines around a NIC that takes time, and how contexts move.
+        hazard: what the pipeline does about packets of one context close behind each other: ``stall``, ``stale`` or
+            ``none``; empty: as the profile says.
         poison: overwrite contexts that were moved away, so that any use of them shows (for tests).
     """
 
@@ -49,6 +114,16 @@ class Setup:
     seed: int = 0
     warmup: float = 0.0
     poison: bool = False
+    link: Link = Link()
+    control: Control = Control()
+    cpu: Cpu = field(default_factory=Cpu)
+    migration: Migration = Migration()
+    hazard: str = ""
+
+    @property
+    def timed(self) -> bool:
+        """Whether anything takes time: else it is the textbook's cache."""
+        return self.protocol != "instant" or self.profile != "ideal"
 
 
 @dataclass(frozen=True)

@@ -8,19 +8,21 @@ import numpy as np
 
 from oppcache.cache import Admission, Eviction, load_admission, load_policy
 from oppcache.cache.loading import make_state
-from oppcache.fastpath import load_profile, runnable_profile_names
+from oppcache.fastpath import load_profile
 from oppcache.fastpath.slots import make_slots
 from oppcache.opp import arrays as A
 from oppcache.opp.contexts import grow, has_room, make_store
-from oppcache.opp.errors import InputError, OppCacheError, near_miss
+from oppcache.opp.errors import InputError, near_miss
 from oppcache.opp.fields import W_NOW, Layout
 from oppcache.opp.lower import Lowered, lower
 from oppcache.opp.machine import RESERVE
 from oppcache.opp.snapshot import snapshot
 from oppcache.opp.templates import made_packets
 
+from .account import FLOW_DTYPE, Tally, make_tally
 from .counters import COUNTS, Count, Metric, metrics_of, ratio
-from .engine import FLOW_DTYPE, Cache, Tally, engine, make_outcomes, make_tally
+from .engine import Cache, engine, make_outcomes
+from .faults import PolicyFault
 from .flows import FlowCounter, counts_flows
 from .rehearsal import Rehearsal, rehearse
 from .series import HitSeries
@@ -29,38 +31,45 @@ from .setup import RUNNABLE_PROTOCOLS, Observer, Outcome, Setup
 Progress = Callable[[int], None]
 
 
-class PolicyFault(OppCacheError):
-    """A policy broke its contract in the middle of a run."""
-
-
 def simulate(setup: Setup, progress: Progress | None = None, observe: Observer | None = None) -> Outcome:
     """Run an experiment's one configuration from its first packet to its last.
 
     Args:
         setup: what to run.
         progress: called with the number of packets done, after every chunk.
-        observe: called after every chunk with its header vectors (as the program left them) and outcomes.
+        observe: called after every chunk with its header vectors (as the program left them) and outcomes; where
+            things take time, with the packets that have left meanwhile, and a :class:`.timed.run.Departed`.
 
     Raises:
         InputError: an unknown policy, profile or protocol, or an input that cannot be read.
         PolicyFault: a user's policy chose a slot that does not exist or is empty.
     """
     check_setup(setup)
+    if setup.timed:
+        from .timed.run import TimedRun
+
+        skip = int(setup.warmup * count_packets(setup)) if setup.warmup else 0
+        return TimedRun(setup).run(skip, progress, observe)
     return _Run(setup).run(progress, observe)
 
 
 def make_run(setup: Setup) -> _Run:
-    """The driver of one run, for :mod:`.stepping`, which gives it packets itself."""
+    """The driver of one run, for :mod:`.stepping`, which gives it packets itself.
+
+    Raises:
+        InputError: things take time in the run, so that a packet is not done before the next one comes.
+    """
+    if setup.timed:
+        raise InputError(
+            f"packets one by one need a hybrid that takes no time: got nic.profile {setup.profile} and protocol "
+            f"{setup.protocol}, expected ideal and instant"
+        )
     return _Run(setup)
 
 
 def check_setup(setup: Setup) -> None:
     """Refuse what no run can be made of."""
-    if not load_profile(setup.profile).runnable:
-        known = ", ".join(runnable_profile_names())
-        raise InputError(
-            f"NIC profile {setup.profile!r} is not available to run in this version; available: {known}"
-        )
+    load_profile(setup.profile)
     if setup.protocol not in RUNNABLE_PROTOCOLS:
         known = ", ".join(RUNNABLE_PROTOCOLS)
         hint = near_miss(setup.protocol, RUNNABLE_PROTOCOLS)

@@ -20,16 +20,29 @@ from .rehearsal import rehearse
 log = logging.getLogger("oppcache")
 
 
-def warm_up(evictions: Iterable[Any] = (), admissions: Iterable[Any] = ()) -> None:
-    """Compile the engine, these policies, the rehearsal and the counters, or load them from the cache.
+def warm_up(
+    evictions: Iterable[Any] = (),
+    admissions: Iterable[Any] = (),
+    *,
+    untimed: bool = True,
+    timed: bool = False,
+) -> None:
+    """Compile what runs need, or load it from the cache: engines, these policies, the rehearsal, the counters.
 
     Args:
         evictions: eviction policies as :class:`~.setup.Setup` names them.
         admissions: admission policies, likewise.
+        untimed: whether some run is the textbook's cache.
+        timed: whether in some run things take time.
     """
-    if not is_cached("engine.run_packets"):
+    if (untimed and not is_cached("engine.run_packets")) or (timed and not is_cached("events.run_events")):
         log.info("compiling kernels… (once; later runs load them)")
-    engine()
+    if untimed:
+        engine()
+    if timed:
+        from .timed.engine import warm_up as warm_up_timed
+
+        warm_up_timed()
     for name in evictions:
         load_policy(name)
     for source in admissions:

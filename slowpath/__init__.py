@@ -1,7 +1,7 @@
-"""The CPU: the software switch without limits on its tables.
+"""The CPU: the software switch without limits on its tables, its cores and queues, and how long they take.
 
-In this version it is the machine of :mod:`oppcache.opp` as it stands; cores, queues and service times come
-with the timed paths.
+:class:`SoftwareSwitch` is the machine itself, :class:`Service` says what a packet costs, :mod:`.queues` are the lines in
+which packets wait, here and on every link of the hybrid.
 """
 
 if __name__ != "oppcache.slowpath":
@@ -9,4 +9,6 @@ if __name__ != "oppcache.slowpath":
 
 from oppcache.opp import Machine as SoftwareSwitch
 
-__all__ = ["SoftwareSwitch"]
+from .cores import Law, Service
+
+__all__ = ["Law", "Service", "SoftwareSwitch"]

@@ -137,8 +137,46 @@ def kernel(
         return function
     if not allocates:
         options = {"_nrt": False, "forceinline": True, **options}
+    if signature is None and not allocates:
+        return _Kernel(function, on_disk, options)
     dispatcher = numba.njit(function, **options)
-    folder = cache_folder() if on_disk else None
+    if on_disk:
+        _cache(dispatcher)
+    if signature is not None:
+        dispatcher.compile(signature)
+        dispatcher.disable_compile()
+        found = _Found(dispatcher.overloads[signature.args])
+        dispatcher.get_compile_result = lambda _: found
+    return dispatcher
+
+
+class _Found:
+    """A compiled function whose addresses are looked up once.
+
+    Where it is passed to a kernel as a pointer Numba looks them up at every call, which takes milliseconds where its
+    types are large. It asks for a compile result and that one's library; this is both.
+    """
+
+    def __init__(self, result: Any) -> None:
+        self._result = result
+        self._addresses: dict[str, int] = {}
+
+    @property
+    def library(self) -> Any:
+        return self
+
+    def get_pointer_to_function(self, name: str) -> int:
+        if name not in self._addresses:
+            self._addresses[name] = self._result.library.get_pointer_to_function(name)
+        return self._addresses[name]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._result, name)
+
+
+def _cache(dispatcher: Any) -> None:
+    """Keep a function's compiled code on disk, whatever the user's own setting of Numba's cache is."""
+    folder = cache_folder()
     if folder is not None:
         before = getattr(numba.config, "CACHE_DIR", "")
         setattr(numba.config, "CACHE_DIR", str(folder))
@@ -146,10 +184,36 @@ def kernel(
             dispatcher.enable_caching()
         finally:
             setattr(numba.config, "CACHE_DIR", before)
-    if signature is not None:
-        dispatcher.compile(signature)
-        dispatcher.disable_compile()
-    return dispatcher
+
+
+class _Kernel:
+    """A kernel that other kernels call, and perhaps Python.
+
+    Code that takes a tuple of many arrays from Python is most of what there is to compile in a small kernel. What
+    other kernels call has none of it; a second version, with it, is compiled if Python ever calls.
+    """
+
+    def __init__(self, function: Callable[..., Any], on_disk: bool, options: dict[str, Any]) -> None:
+        self.py_func = function
+        self._on_disk = on_disk
+        self._options = options
+        self._from_python: Any = None
+        bare: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+        self._bare = numba.njit(function, **options, **bare)  # of which its type holds a weak reference
+        # What Numba takes the kernel for where another one names it.
+        self._numba_type_ = self._bare._numba_type_
+
+    @property
+    def dispatcher(self) -> Any:
+        """Numba's dispatcher of the version that Python calls."""
+        if self._from_python is None:
+            self._from_python = numba.njit(self.py_func, **self._options)
+            if self._on_disk:
+                _cache(self._from_python)
+        return self._from_python
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.dispatcher(*arguments)
 
 
 def is_cached(name: str) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oppcache.hybrid.engine import CROSSED, LOOKED_UP
+from oppcache.hybrid.account import CROSSED, LOOKED_UP
 from oppcache.hybrid.rehearsal import rehearse
 from oppcache.hybrid.series import MAX_POINTS, HitSeries
 from oppcache.opp.lower import lower

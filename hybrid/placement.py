@@ -1,0 +1,100 @@
+"""Which stages and entries run on the NIC ("sandwich"): what fits its profile, and what stays exact there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from oppcache.fastpath import Profile, fit
+from oppcache.opp.analysis import analyse
+from oppcache.opp.classes import ASSIGNED, GUARDED
+from oppcache.opp.dataflow import LOOKED_UP, entries_of, place_of
+from oppcache.opp.lower import Lowered
+from oppcache.opp.program import Program
+from oppcache.opp.sharing import PER_FLOW
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the parts of a program run.
+
+    Attributes:
+        stages: per stage of the pipeline, whether the NIC runs it at all.
+        punted: per stage, the IP versions whose packets the NIC cannot run.
+        entries: ``uint8`` per lowered entry, whether the NIC can run it.
+        ordered: per stage, whether each context of its table is one connection's.
+    """
+
+    stages: tuple[bool, ...]
+    punted: tuple[frozenset[int], ...]
+    entries: np.ndarray
+    ordered: tuple[bool, ...]
+
+
+def place(program: Program, lowered: Lowered, profile: Profile, *, moves_take_time: bool) -> Placement:
+    """Place a program.
+
+    Args:
+        program: as loaded.
+        lowered: the same as arrays.
+        profile: the NIC's.
+        moves_take_time: whether contexts migrate by messages. Then what this version cannot keep exact on two sides
+            has its home on the CPU: stages that read or write a global whose updates do not commute, stages that
+            write another key's context or allocate, and all stages of the tables that these write or search.
+    """
+    fitted = fit(program, profile)
+    whole = {reason.code for reason in fitted.reasons}
+    most = profile.number("pipeline.stages")
+    at_home = _at_home(program) if moves_take_time else set()
+    runs, punted = [], []
+    entries = np.ones(max(len(lowered.arrays.entries), 1), np.uint8)
+    numbers = _entry_numbers(program, lowered)
+    for number, (stage, one) in enumerate(zip(program.pipeline(), fitted.stages, strict=True)):
+        room = most is None or number < most
+        runs.append(one.fits and room and stage.name not in at_home and "pipeline.metadata_bits" not in whole)
+        punted.append(frozenset(version for version, reasons in one.punted.items() if reasons))
+        for name in one.punting_entries:
+            entries[numbers[stage.name, name]] = 0
+    sharing = {table.table.name: table.sharing for table in analyse(program).tables}
+    ordered = tuple(
+        stage.table is not None and sharing[stage.table] == PER_FLOW for stage in program.pipeline()
+    )
+    return Placement(tuple(runs), tuple(punted), entries, ordered)
+
+
+def _at_home(program: Program) -> set[str]:
+    """Names of the stages that must all run on one side."""
+    stages = {
+        name
+        for one in analyse(program).globals
+        if one.variable.kind in (GUARDED, ASSIGNED)
+        for name in (*one.variable.readers, *one.variable.writers)
+    }
+    tables = set()
+    for stage in program.pipeline():
+        foreign = [
+            write
+            for entry in entries_of(stage)
+            for write in entry.writes
+            if place_of(write, stage) != LOOKED_UP
+        ]
+        searched = {
+            action.search.table for entry in entries_of(stage) for action in entry.actions if action.search
+        }
+        if foreign or searched:
+            stages.add(stage.name)
+            tables |= {stage.table, *searched, *(write.table for write in foreign)}
+    return stages | {stage.name for stage in program.pipeline() if stage.table in tables - {None}}
+
+
+def _entry_numbers(program: Program, lowered: Lowered) -> dict[tuple[str, str], int]:
+    """Number of each entry by stage and name, as :func:`oppcache.opp.lower.lower` gives them."""
+    sites = {int(site): number for number, site in enumerate(lowered.arrays.entries["site"])}
+    numbers = {}
+    for place_, stage in enumerate(program.pipeline()):
+        for index, entry in enumerate(stage.entries):
+            numbers[stage.name, entry.name] = sites[place_ << 16 | index + 1]
+        if stage.default is not None:
+            numbers[stage.name, stage.default.name] = sites[place_ << 16]
+    return numbers

@@ -1,0 +1,312 @@
+"""Making a timed run's arrays from its setup, and enlarging them on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from oppcache.cache import Admission, Eviction, load_admission, load_policy
+from oppcache.cache.loading import make_state
+from oppcache.consistency import Protocol, load_protocol
+from oppcache.consistency import lower as lower_protocol
+from oppcache.consistency.interpreter import reset_entry
+from oppcache.consistency.vocabulary import (
+    COMMAND_WORDS,
+    COMMANDS_MAX,
+    CPU,
+    ENTRY_WORDS,
+    EVENT,
+    MESSAGE_WORDS,
+    N_INCARNATION,
+    NIC,
+    NODE_WORDS,
+    TIMERS,
+)
+from oppcache.fastpath import Profile, load_profile
+from oppcache.fastpath.organisations import organisation_of
+from oppcache.fastpath.tables import Tables, candidates_most, make_tables
+from oppcache.opp import arrays as A
+from oppcache.opp.contexts import make_store
+from oppcache.opp.errors import InputError
+from oppcache.opp.lower import Lowered, lower
+from oppcache.opp.machine import RESERVE
+from oppcache.opp.program import Program
+from oppcache.slowpath.cores import make_cores, make_service
+from oppcache.slowpath.queues import make_queues
+from oppcache.traffic import make_generator
+
+from ..account import FLOW_DTYPE, Tally, make_tally
+from ..flows import counts_flows
+from ..placement import Placement, place
+from ..rehearsal import rehearse
+from ..setup import Setup
+from . import state as S
+from .records import BUCKETS
+from .series import ROWS as SAMPLE_ROWS
+
+_FIRST_ITEMS = 4096
+_TIMERS = 1 << 12  # a line for so many, which grows
+_MESSAGES = 1 << 16  # control messages under way, each way
+_INPUT_FRAMES = 512
+_TAG_BYTES = 32  # tag, metadata and descriptor beside a packet in a ring; a control message
+HAZARDS = ("none", "stall", "stale")
+
+
+def build(
+    setup: Setup, lowered: Lowered, profile: Profile, eviction: Eviction, admission: Admission
+) -> S.World:
+    """Make the arrays of a run, with nothing under way.
+
+    Raises:
+        InputError: the protocol does not exist, the profile's numbers do not fit together.
+    """
+    protocol = load_protocol(setup.protocol)
+    arrays = lowered.arrays
+    placement = place(setup.program, lowered, profile, moves_take_time=not protocol.instantaneous)
+    tables = _tables(setup, arrays, profile, placement)
+    slots = [int(n) for n in tables.rows["contexts"]]
+    store = make_store(arrays, max(slots, default=0), capacity=4 * RESERVE)
+    words = max(lowered.layout.words, int(arrays.tables["stride"].max(initial=1)))
+    stages, cores = len(arrays.stages), setup.cpu.cores
+    world = S.World(
+        here=0,
+        program=arrays,
+        store=store,
+        variables=arrays.globals.copy(),
+        tables=tables,
+        protocol=lower_protocol(protocol),
+        policies=_policies(setup, lowered, eviction, admission, tables),
+        tally=make_tally(len(arrays.tables)),
+        rows=_rows(0),
+        pool=_pool(_FIRST_ITEMS, words),
+        touched=np.zeros((_FIRST_ITEMS, max(stages, 1)), np.int64),
+        queues=make_queues(_limits(setup, profile, stages), range(S.Q_TIMER, S.Q_RX)),
+        again=np.full((1 + cores, 2), S.NOBODY, np.int64),
+        cores=make_cores(cores),
+        service=make_service(setup.cpu.service, setup.seed),
+        plan=_plan(placement),
+        images=np.zeros((stages, S.IMAGES, 2 * words), np.uint64),
+        image_of=np.zeros((stages, S.IMAGES + 1, 2), np.int64),
+        runnable=placement.entries,
+        left=np.zeros(1, np.int64),
+        clock=np.zeros(S.T_WORDS, np.int64),
+        knobs=_knobs(setup, lowered, profile, protocol),
+        records=S.Records(
+            np.zeros((S.LATENCIES, BUCKETS), np.int64),
+            np.zeros(S.LATENCIES, np.float64),
+            np.zeros(BUCKETS, np.int64),
+        ),
+        departures=S.Departures(np.zeros((0, 1), np.uint64), np.zeros((0, 5), np.int64)),
+        samples=np.zeros((SAMPLE_ROWS, S.SAMPLE_WORDS), np.int64),
+        node=np.zeros((2, NODE_WORDS), np.int64),
+        commands=np.zeros((COMMANDS_MAX, COMMAND_WORDS), np.int64),
+        deferred=np.zeros((1 + cores, 1 + S.DEFERRED, COMMAND_WORDS + 1), np.int64),
+        message=np.zeros(MESSAGE_WORDS, np.int64),
+        scratch=np.zeros(A.S_WORDS, np.uint64),
+    )
+    world.node[:, N_INCARNATION] = 1
+    world.clock[S.T_FREE] = _FIRST_ITEMS - 1
+    world.clock[S.T_NEXT] = 2**62
+    return place_rows(world)
+
+
+def _tables(setup: Setup, arrays: A.ProgramArrays, profile: Profile, placement: Placement) -> Tables:
+    """The NIC's context tables; those of stages that do not run there have no places."""
+    places = [setup.contexts] * len(arrays.tables)
+    for stage, runs in zip(arrays.stages, placement.stages, strict=True):
+        if stage["table"] >= 0 and not runs:
+            places[int(stage["table"])] = 0
+    return make_tables(organisation_of(profile), places, setup.seed)
+
+
+def _policies(
+    setup: Setup, lowered: Lowered, eviction: Eviction, admission: Admission, tables: Tables
+) -> S.Policies:
+    keys = np.zeros(len(tables.rows), np.int64)
+    if eviction.needs_keys or admission.needs_keys:
+        chunks = (chunk.vectors for chunk in setup.source.chunks(lowered.layout))
+        keys = rehearse(lowered, chunks, setup.seed, next_uses=False).keys
+    found: list[list[np.ndarray]] = []
+    for kind, policy in (("eviction", eviction), ("admission", admission)):
+        found.append(
+            [
+                make_state(
+                    policy,
+                    int(tables.rows["contexts"][t]),
+                    int(keys[t]),
+                    seed=setup.seed,
+                    component=f"cache.{kind}.{t}",
+                    rtt_ns=setup.control.rtt,
+                )
+                for t in range(len(tables.rows))
+            ]
+        )
+    flat = [np.concatenate([*parts, np.zeros(0, np.int64)]) for parts in found]
+    at = [np.cumsum([0] + [len(part) for part in parts]).astype(np.int64) for parts in found]
+    return S.Policies(flat[0], at[0], flat[1], at[1], np.zeros(candidates_most(tables), np.int64))
+
+
+def _plan(placement: Placement) -> np.ndarray:
+    plan = np.zeros(max(len(placement.stages), 1), S.PLAN_DTYPE)
+    for row, runs, punted, ordered in zip(
+        plan, placement.stages, placement.punted, placement.ordered, strict=False
+    ):
+        row["runs"], row["ordered"] = runs, ordered
+        row["not_v4"], row["not_v6"] = 4 in punted, 6 in punted
+    return plan
+
+
+def _limits(setup: Setup, profile: Profile, stages: int) -> list[int]:
+    """How much goes into each queue, in the order of :mod:`.state`."""
+    limits = [_INPUT_FRAMES, setup.link.ring, _MESSAGES, setup.control.queue, _MESSAGES]
+    limits += [_TIMERS] * S.TIMER_KINDS
+    limits += [setup.link.ring, setup.cpu.queue] * setup.cpu.cores
+    return limits + [profile.number("timing.hazard_queue") or 20] * stages
+
+
+def _picoseconds(profile: Profile) -> int:
+    """Length of a cycle; 0 for a NIC that takes no time."""
+    clock = profile.value("timing.clock")
+    return round(1e12 / float(clock)) if isinstance(clock, int | float) else 0
+
+
+def _knobs(setup: Setup, lowered: Lowered, profile: Profile, protocol: Protocol) -> np.ndarray:
+    instant = protocol.instantaneous
+    knobs = np.zeros(S.P_WORDS, np.int64)
+    cycle, stages = _picoseconds(profile), len(lowered.arrays.stages)
+    stage_cycles = (profile.number("pipeline.stage_cycles") or 0) if cycle else 0
+    stride = int(lowered.arrays.tables["stride"].max(initial=0))
+    migration, control = setup.migration, setup.control
+    values = {
+        S.P_CYCLE: cycle,
+        S.P_BUS: (profile.number("timing.bus_bits") or 256) // 8,
+        S.P_LATENCY: cycle * stage_cycles * stages,
+        S.P_STAGE_CYCLES: stage_cycles,
+        S.P_HAZARD: HAZARDS.index(hazard_of(setup, profile)),
+        S.P_HAZARD_WINDOW: cycle * (profile.number("timing.hazard_cycles") or 0),
+        S.P_RX: setup.link.rx * 1000,
+        # A packet that comes back is parsed and steered to its stage before it enters the pipeline.
+        S.P_TX: setup.link.tx * 1000 + cycle * (profile.number("timing.reentry_cycles") or 0),
+        S.P_FIXED: _thousandfold(profile, "timing.fixed_latency") if cycle else 0,
+        S.P_SHORT_CYCLES: profile.number("timing.short_cycles") or 1,
+        S.P_SHORT_BYTES: profile.number("timing.short_bytes") or 0,
+        S.P_BANDWIDTH: int(setup.link.bandwidth),
+        S.P_CONTROL: control.rtt * 500,
+        S.P_CONTROL_BANDWIDTH: int(control.bandwidth),
+        S.P_INSERT: int(1e12 / control.inserts) if control.inserts else 0,
+        S.P_BURST: control.burst,
+        S.P_MOVE: 0 if instant else _thousandfold(profile, "contexts.move_time"),
+        S.P_HOLD: migration.hold,
+        S.P_RETRIES: migration.retries,
+        S.P_RESERVE: 0 if instant else min(8, setup.contexts // 16),
+        S.P_FIRST_TABLE: next((int(t) for t in lowered.arrays.stages["table"] if t >= 0), -1),
+        S.P_STAGES: stages,
+        S.P_ORDERED: counts_flows(setup.program),
+        S.P_INSTANT: instant,
+        S.P_POISON: setup.poison,
+        S.P_PACED: EVENT["watch" if "watch" in protocol.sent("cpu") else "install"],
+        S.P_TAG_BYTES: _TAG_BYTES,
+        S.P_CONTEXT_BYTES: 8 * stride,
+    }
+    for place_, value in values.items():
+        knobs[place_] = value
+    for kind, name in enumerate(TIMERS[1:], 1):
+        knobs[S.P_TIMER + kind] = 1000 * int(getattr(migration, name))
+    return knobs
+
+
+def _thousandfold(profile: Profile, key: str) -> int:
+    """A time of a profile in ps; 0 where it has none."""
+    value = profile.value(key)
+    return round(1000 * value) if isinstance(value, int | float) else 0
+
+
+def hazard_of(setup: Setup, profile: Profile) -> str:
+    """What a run's pipeline does about the same-flow hazard."""
+    if setup.hazard and setup.hazard not in HAZARDS:
+        raise InputError(f"hazard: got {setup.hazard!r}, expected {', '.join(HAZARDS)}")
+    takes_time = _picoseconds(profile) > 0 and (profile.number("timing.hazard_cycles") or 0) > 0
+    return (setup.hazard or str(profile.value("timing.hazard") or "none")) if takes_time else "none"
+
+
+def _pool(count: int, words: int) -> S.Pool:
+    return S.Pool(
+        np.zeros(count, S.ITEM_DTYPE),
+        np.full((count, MESSAGE_WORDS), -1, np.int64),
+        np.zeros((count, words), np.uint64),
+        np.arange(count)[::-1].astype(np.int64).copy(),
+    )
+
+
+def _rows(count: int) -> S.Rows:
+    marks = np.zeros(count, S.MARK_DTYPE)
+    marks["since"] = S.NOBODY
+    return S.Rows(
+        marks,
+        np.zeros((count, ENTRY_WORDS), np.int64),
+        np.zeros((count, ENTRY_WORDS), np.int64),
+        np.full((count, 4), S.NOBODY, np.int64),
+        np.full((count, 2), S.NOBODY, np.int64),
+    )
+
+
+def place_rows(world: S.World) -> S.World:
+    """Give every record of a (grown) store its rows."""
+    capacity = world.store.tables["capacity"]
+    first = np.concatenate([[0], np.cumsum(capacity)]).astype(np.int64)
+    total = int(first[-1])
+    flows, rows = np.zeros(total, FLOW_DTYPE), _rows(total)
+    for role, entries in ((NIC, rows.nic), (CPU, rows.cpu)):
+        fresh = np.zeros(ENTRY_WORDS, np.int64)
+        reset_entry(world.protocol, role, fresh, False)
+        entries[:] = fresh
+    old_at = world.tally.flow_at
+    for table in range(len(capacity)):
+        used = int(world.store.tables["used"][table]) if len(world.tally.flows) else 0
+        source = slice(int(old_at[table]), int(old_at[table]) + used)
+        target = slice(int(first[table]), int(first[table]) + used)
+        flows[target] = world.tally.flows[source]
+        for new, old in zip(rows, world.rows, strict=True):
+            new[target] = old[source]
+    tally = Tally(*world.tally[:4], flows, first[:-1].copy())
+    left = world.left
+    ordered = int(world.knobs[S.P_FIRST_TABLE]) if world.knobs[S.P_ORDERED] else -1
+    if ordered >= 0:
+        left = enlarged(left, 2 * int(capacity[ordered]))
+    return world._replace(tally=tally, rows=rows, left=left)
+
+
+def enlarged(array: np.ndarray, length: int) -> np.ndarray:
+    """Return an array with zeros behind it, at least so long."""
+    if len(array) >= length:
+        return array
+    return np.concatenate([array, np.zeros((length - len(array), *array.shape[1:]), array.dtype)])
+
+
+def larger_pool(world: S.World) -> S.World:
+    """Return the world with twice the room for what is under way."""
+    old = world.pool
+    count = len(old.items)
+    pool = _pool(2 * count, old.vectors.shape[1])
+    for new, before in zip(pool[:3], old[:3], strict=True):
+        new[:count] = before
+    free = int(world.clock[S.T_FREE])
+    pool.free[:free] = old.free[:free]
+    pool.free[free : free + count] = np.arange(count, 2 * count)[::-1]
+    world.clock[S.T_FREE] = free + count
+    return world._replace(pool=pool, touched=enlarged(world.touched, 2 * count))
+
+
+def full_lines(world: S.World) -> Sequence[int]:
+    """Lines without a limit of their own that are nearly full."""
+    rows = world.queues.rows
+    used = rows["tail"] - np.minimum(rows["head"], rows["gone"])
+    return [k for k in range(S.Q_TIMER, S.Q_RX) if used[k] * 2 > rows["mask"][k]]
+
+
+def example_world() -> S.World:
+    """A small world, for its type."""
+    program = Program("none")
+    setup = Setup(program, make_generator({"model": "zipf", "flows": 1}, 0, 0), contexts=1, profile="ideal")
+    return build(setup, lower(program), load_profile("ideal"), load_policy("lru"), load_admission("always"))

@@ -1,0 +1,170 @@
+"""The two copies of a context and the NIC's slot: finding them, copying between them, making room for one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from oppcache._jit import kernel
+from oppcache.consistency.vocabulary import E_VERSION, NIC
+from oppcache.fastpath.tables import (
+    candidates,
+    occupant,
+    own,
+    retain,
+)
+from oppcache.fastpath.tables import (
+    insert as insert_context,
+)
+from oppcache.fastpath.tables import (
+    remove as remove_context,
+)
+from oppcache.opp import arrays as A
+from oppcache.opp.contexts import hash_key
+
+from ..counters import Count
+from .state import P_MOVE, STOP_FAULT, T_INSERTER, T_STOP
+
+_FAULT, _LOST = int(Count.FAULT), int(Count.LOST_UPDATES)
+_ZERO = np.uint64(0)
+_ONE = np.uint64(1)
+_EXISTS = np.uint64(A.CONTEXT_EXISTS)
+_POISON = np.uint64(0xDEADDEADDEADDEAD)
+
+
+@kernel
+def cpu_base(w, table, record):
+    """Word of the CPU's copy."""
+    return w.store.tables["base"][table] + record * w.program.tables["stride"][table]
+
+
+@kernel
+def nic_base(w, table, row):
+    """Word of the NIC's copy; there must be a slot."""
+    slot = w.rows.marks["slot"][row] - 1
+    return w.store.tables["nic_base"][table] + slot * w.program.tables["stride"][table]
+
+
+@kernel
+def exists(w, base):
+    """Whether the context at a word exists."""
+    return w.store.memory[base + A.C_STATE] & _EXISTS != _ZERO
+
+
+@kernel
+def note_version(w, side, table, record, row):
+    """Bring the version in a side's protocol entry up to date with its copy."""
+    if side == NIC:
+        if w.rows.marks["slot"][row] > 0:
+            w.rows.nic[row, E_VERSION] = np.int64(w.store.memory[nic_base(w, table, row) + A.C_VERSION])
+    else:
+        w.rows.cpu[row, E_VERSION] = np.int64(w.store.memory[cpu_base(w, table, record) + A.C_VERSION])
+
+
+@kernel
+def pack_context(w, side, table, record, row, item):
+    """Copy a side's context into a message."""
+    base = nic_base(w, table, row) if side == NIC else cpu_base(w, table, record)
+    for i in range(w.program.tables["stride"][table]):
+        w.pool.vectors[item, i] = w.store.memory[base + i]
+
+
+@kernel
+def unpack_context(w, side, table, record, row, item):
+    """Replace a side's context by the one in a message; updates that only the old copy had are lost with it."""
+    marks = w.rows.marks
+    home = cpu_base(w, table, record)
+    base = home
+    if side == NIC:
+        base = nic_base(w, table, row)
+    for i in range(w.program.tables["stride"][table]):
+        w.store.memory[base + i] = w.pool.vectors[item, i]
+    if side == NIC:
+        w.store.memory[base + A.C_PLACE] = np.uint64(record) + _ONE
+        w.store.memory[home + A.C_PLACE] = np.uint64(marks["slot"][row])
+    else:
+        w.store.memory[home + A.C_PLACE] = _ZERO
+        reckon(w, row, np.int64(w.store.memory[home + A.C_VERSION]))
+
+
+@kernel
+def reckon(w, row, version):
+    """One copy is left, of this version: count the updates that it lacks."""
+    marks = w.rows.marks
+    lost = marks["applied"][row] - version
+    if lost > marks["lost"][row]:
+        w.tally.counts[_LOST] += lost - marks["lost"][row]
+        marks["lost"][row] = lost
+
+
+@kernel
+def spoil(w, table, record):
+    """Overwrite the CPU's copy when its content is elsewhere, but for what is not content (for tests)."""
+    base = cpu_base(w, table, record)
+    version, witness, place = A.C_VERSION, A.C_WITNESS, A.C_PLACE
+    for i in range(A.C_HEADER_WORDS):
+        if i != version and i != witness and i != place:
+            w.store.memory[base + i] = _POISON
+    first = base + A.C_HEADER_WORDS + w.program.tables["key_words"][table]
+    for i in range(w.program.tables["registers"][table]):
+        w.store.memory[first + i] = _POISON
+
+
+@kernel
+def take_slot(w, table, record, row, now):
+    """Reserve a NIC slot for a context if there is one; return whether there is."""
+    base = cpu_base(w, table, record) + A.C_HEADER_WORDS
+    key = hash_key(w.store.memory, base, w.program.tables["key_words"][table])
+    handle, moves = insert_context(w.tables, table, key, record)
+    w.clock[T_INSERTER] = max(w.clock[T_INSERTER], now) + moves * w.knobs[P_MOVE]
+    if handle < 0:
+        return False
+    w.rows.marks["slot"][row] = handle + 1
+    return True
+
+
+@kernel
+def give_slot_back(w, table, record, row):
+    """Free a context's NIC slot."""
+    home = cpu_base(w, table, record)
+    if w.store.memory[home + A.C_PLACE] != _ZERO:
+        w.store.memory[home + A.C_PLACE] = _ZERO
+    remove_context(w.tables, table, w.rows.marks["slot"][row] - 1)
+    w.rows.marks["slot"][row] = 0
+
+
+@kernel
+def choose_victim(w, table, record, row, now, victim):
+    """The record whose context the eviction policy gives up for another; −1 where none can go."""
+    home = cpu_base(w, table, record) + A.C_HEADER_WORDS
+    key = hash_key(w.store.memory, home, w.program.tables["key_words"][table])
+    count = candidates(w.tables, table, key, w.policies.candidates)
+    if count < 0:
+        return np.int64(-1)
+    state = w.policies.eviction[w.policies.eviction_at[table] : w.policies.eviction_at[table + 1]]
+    slot = victim(state, w.policies.candidates, count, record, now // 1000, np.int64(-1))
+    if slot == -1:
+        return np.int64(-1)  # it declines
+    loser = occupant(w.tables, table, slot)
+    if loser < 0 or w.rows.marks["slot"][w.tally.flow_at[table] + loser] != slot + 1:
+        w.tally.counts[_FAULT] = slot + 1 if slot >= 0 else slot
+        w.clock[T_STOP] |= STOP_FAULT
+        return np.int64(-1)
+    return loser
+
+
+@kernel
+def begin_owning(w, table, record, row, now, insert):
+    """The NIC owns a context from now on."""
+    slot = w.rows.marks["slot"][row] - 1
+    own(w.tables, table, slot)
+    state = w.policies.eviction[w.policies.eviction_at[table] : w.policies.eviction_at[table + 1]]
+    insert(state, slot, record, now // 1000, np.int64(-1))
+
+
+@kernel
+def end_owning(w, table, row, evicted, remove):
+    """The NIC owns a context no longer; its slot stays reserved."""
+    slot = w.rows.marks["slot"][row] - 1
+    retain(w.tables, table, slot)
+    state = w.policies.eviction[w.policies.eviction_at[table] : w.policies.eviction_at[table + 1]]
+    remove(state, slot, evicted)

@@ -1,0 +1,216 @@
+"""The events of a timed run, one after the other: the kernel that takes packets through both machines."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from oppcache._jit import kernel
+from oppcache.consistency.vocabulary import EV_TIMEOUT
+from oppcache.opp.contexts import has_room
+from oppcache.opp.fields import W_ID, W_LENGTH, W_NOW
+from oppcache.opp.machine import RESERVE
+from oppcache.slowpath.cores import IDLE
+from oppcache.slowpath.queues import FOREVER, due, pass_through, take
+
+from ..account import enter
+from ..counters import Count
+from .cpu import arrive, cpu_message, finish, settle_wishes
+from .handover import nic_message
+from .leaving import lose_entering
+from .nic import visit
+from .pool import pull
+from .reference import located, world_at
+from .samples import take_sample
+from .state import (
+    MEASURED,
+    NOBODY,
+    PACKET,
+    Q_INPUT,
+    Q_INSERT,
+    Q_RX,
+    Q_TIMER,
+    Q_TO_CPU,
+    Q_TO_NIC,
+    Q_TX,
+    STOP_STORE,
+    T_FINAL,
+    T_INSERTER,
+    T_MEASURED,
+    T_NEXT,
+    T_NEXT_KIND,
+    T_NOW,
+    T_ORIGIN,
+    T_PIPELINE,
+    T_SAMPLE_AT,
+    T_STOP,
+    TIMER_KINDS,
+)
+
+_NIC_DROPS, _PACKETS = int(Count.DROPS_NIC), int(Count.PACKETS)
+_FOREVER = np.int64(FOREVER)
+_PS = np.int64(1000)
+_WRITEBACK = 3
+# Kinds of events besides those that are numbered by their queue.
+_DONE = 1 << 20
+
+
+@kernel
+def _earlier(w, time, kind):
+    if time < w.clock[T_NEXT]:
+        w.clock[T_NEXT] = time
+        w.clock[T_NEXT_KIND] = kind
+
+
+@kernel
+def find_next(w):
+    """Find the next event that is not a packet's entering the NIC; of several at one time, the first listed here."""
+    w.clock[T_NEXT] = _FOREVER
+    busy = w.clock[T_INSERTER]
+    _earlier(w, max(due(w.queues, Q_TO_NIC), busy), Q_TO_NIC)
+    _earlier(w, max(due(w.queues, Q_INSERT), busy), Q_INSERT)
+    _earlier(w, due(w.queues, Q_TO_CPU), Q_TO_CPU)
+    for core in range(w.cores.shape[0]):
+        _earlier(w, due(w.queues, Q_RX + 2 * core), Q_RX + 2 * core)
+        if w.cores["current"][core] != IDLE:
+            _earlier(w, w.cores["done"][core], _DONE + core)
+    for kind in range(1, TIMER_KINDS):
+        if kind != _WRITEBACK or w.clock[T_FINAL] == 0:
+            _earlier(w, due(w.queues, Q_TIMER + kind), Q_TIMER + kind)
+
+
+def other_event(here, item, seed, victim, insert, remove, react, admit):
+    """Take an event that is not a packet's entering the NIC.
+
+    Args:
+        item: what has come over the TX ring; NOBODY for the next event of the others.
+
+    Returns:
+        1 if the item is a packet, which now enters the pipeline again.
+    """
+    w = world_at(here)
+    if item != NOBODY:
+        return _come_back(w, item, w.clock[T_NOW], victim, insert, remove, react)
+    _take_event(w, seed, victim, insert, remove, react, admit)
+    find_next(w)
+    return np.int64(0)
+
+
+@kernel
+def _take_event(w, seed, victim, insert, remove, react, admit):
+    now, kind = w.clock[T_NEXT], w.clock[T_NEXT_KIND]
+    w.clock[T_NOW] = now
+    if kind >= _DONE:
+        finish(w.here, kind - _DONE, now, seed, victim, insert, remove, react, admit)
+    elif kind >= Q_RX:
+        arrive(w, take(w.queues, kind), (kind - Q_RX) // 2, now)
+    elif kind >= Q_TIMER:
+        _ring(w, due(w.queues, kind), take(w.queues, kind), now, insert, remove, react)
+    elif kind == Q_TO_CPU:
+        cpu_message(w.here, take(w.queues, kind), now, insert, remove, react)
+    else:
+        nic_message(w.here, take(w.queues, kind), now, victim, insert, remove, react)
+
+
+@kernel
+def _come_back(w, item, now, victim, insert, remove, react):
+    if w.pool.items["kind"][item] != PACKET:
+        nic_message(w.here, item, now, victim, insert, remove, react)
+        find_next(w)
+        return np.int64(0)
+    if w.pool.items["stage"][item] == w.program.stages.shape[0]:
+        settle_wishes(w.here, item, now, victim, insert, remove, react)
+    return np.int64(1)
+
+
+@kernel
+def _ring(w, time, item, now, insert, remove, react):
+    """A timer has run out, unless it was set again or stopped meanwhile."""
+    side = item >> np.int64(60)
+    table, record = (item >> np.int64(32)) & np.int64(0xFFF_FFFF), item & np.int64(0xFFFF_FFFF)
+    if w.rows.timers[w.tally.flow_at[table] + record, side] != time:
+        return
+    for i in range(w.message.shape[0]):
+        w.message[i] = 0
+    nothing = np.int64(NOBODY)
+    react(w.here, side, np.int64(EV_TIMEOUT), table, record, nothing, nothing, now, insert, remove)
+
+
+@kernel
+def admit_packet(w, vector, came, leaver):
+    """Make item 0 of a packet that has come in at ``came``."""
+    items = w.pool.items
+    items["kind"][0] = PACKET
+    items["id"][0] = np.int64(vector[W_ID])
+    items["ingress"][0] = came
+    items["length"][0] = np.int64(vector[W_LENGTH])
+    items["stage"][0] = 0
+    items["seen"][0] = 0
+    items["applied"][0] = 0
+    items["verdict"][0] = 0
+    items["port"][0] = 0
+    items["touched"][0] = 0
+    items["leaver"][0] = leaver
+    items["flags"][0] = 0
+    if w.clock[T_MEASURED]:
+        items["flags"][0] = MEASURED
+        enter(w.tally, items["length"][0])
+
+
+def run_events(w, vectors, leavers, start, stop, seed, hit, victim, insert, remove, admit, react, other):
+    """Take packets ``start`` to ``stop`` into the NIC, and every other event that is due before.
+
+    Args:
+        leavers: ``int64`` per packet: row in ``World.left``; empty where the program's first table tells.
+        react, other: :func:`~.handover.side_event` and :func:`other_event`, as pointers: the code of a kernel that is
+            called directly would be optimised again in each of its callers.
+
+    Returns:
+        the packet to go on with. It is ``stop`` with nothing in ``T_STOP`` when the packets are used up (and with
+        ``T_FINAL``, when all is quiet).
+    """
+    w = located(w)
+    i = start
+    while True:
+        if w.clock[T_STOP] != 0:
+            return i
+        if not has_room(w.store, RESERVE):
+            w.clock[T_STOP] |= STOP_STORE
+            return i
+        item = np.int64(NOBODY)
+        came, time = _FOREVER, w.clock[T_NOW]
+        if w.again[0, 0] != NOBODY:
+            item = pull(w, w.again, np.int64(0), 0)
+        else:
+            if i < stop:
+                came = (np.int64(vectors[i, W_NOW]) - w.clock[T_ORIGIN]) * _PS
+            elif w.clock[T_FINAL] == 0:
+                return i
+            back = due(w.queues, Q_TX)
+            time = min(came, back)
+            if time < _FOREVER:
+                time = max(time, w.clock[T_PIPELINE])
+            if w.clock[T_NEXT] <= time:
+                if w.clock[T_NEXT] == _FOREVER:
+                    return i
+                other(w.here, item, seed, victim, insert, remove, react, admit)
+                continue
+            w.clock[T_NOW] = time
+            if back <= came:
+                pass_through(w.queues, Q_INPUT, back, time)
+                item = take(w.queues, Q_TX)
+                if other(w.here, item, seed, victim, insert, remove, react, admit) == 0:
+                    continue
+        if item == NOBODY:
+            leaver = leavers[i] if leavers.shape[0] > 0 else np.int64(-1)
+            admit_packet(w, vectors[i], came, leaver)
+            i += 1
+            if w.tally.counts[_PACKETS] >= w.clock[T_SAMPLE_AT] and w.clock[T_MEASURED]:
+                take_sample(w.here, came)
+            if not pass_through(w.queues, Q_INPUT, came, time):
+                w.tally.counts[_NIC_DROPS] += 1
+                lose_entering(w, np.int64(0), vectors[i - 1], came)
+                continue
+            item = np.int64(0)
+        vector = vectors[i - 1] if item == 0 else w.pool.vectors[item]
+        if visit(w, item, vector, time, seed, hit, insert, remove, react) or item > 0:
+            find_next(w)

@@ -1,0 +1,428 @@
+"""The protocol at work: one event on one side is a transition of its table, and its commands are carried out here.
+
+What a protocol *is* stands in its table (:mod:`oppcache.consistency`); here is only what its commands do to packets,
+slots, rings and the control channel.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from oppcache._jit import kernel
+from oppcache.consistency.interpreter import transition
+from oppcache.consistency.vocabulary import (
+    C_BOUNCE,
+    C_DRAIN,
+    C_DROP,
+    C_DROP_HELD,
+    C_FAIL,
+    C_FLUSH,
+    C_HOLD,
+    C_PROCESS,
+    C_PUNT_ABSENT,
+    C_PUNT_DEPARTED,
+    C_PUNT_WATCHED,
+    C_PUT,
+    C_SEND,
+    C_TAKE_CONTEXT,
+    COMMAND_WORDS,
+    CPU,
+    E_HELD,
+    E_STATE,
+    E_TRIES,
+    EV_BOUNCED,
+    EV_INSTALL,
+    EV_PACKET,
+    EV_TIMEOUT,
+    EV_UNRUNNABLE,
+    EV_UNTAGGED,
+    EV_WANT_EVICT,
+    EV_WANT_PROMOTE,
+    EV_WATCH,
+    F_CHANGES_LABEL,
+    F_HOLD_FULL,
+    F_RETRIES_SPENT,
+    F_SLOT_FREE,
+    K_CODE,
+    K_COUNT,
+    K_G,
+    K_INCARNATION,
+    K_KIND,
+    K_N,
+    K_R,
+    K_VERSION,
+    M_G,
+    M_INCARNATION,
+    M_KEY,
+    M_KIND,
+    M_N,
+    M_R,
+    M_VERSION,
+    NIC,
+)
+from oppcache.opp import arrays as A
+from oppcache.slowpath.queues import send
+
+from ..account import CROSSED
+from ..counters import Count
+from .contexts import (
+    begin_owning,
+    choose_victim,
+    end_owning,
+    give_slot_back,
+    note_version,
+    pack_context,
+    spoil,
+    take_slot,
+    unpack_context,
+)
+from .leaving import lose
+from .link import carries_context, home_of, put_rx, put_tx, send_to_cpu, send_to_nic
+from .pool import free_item, new_item, pull, push, splice
+from .records import note_migration
+from .reference import world_at
+from .state import (
+    DELAYED,
+    NOBODY,
+    P_HOLD,
+    P_LATENCY,
+    P_POISON,
+    P_RESERVE,
+    P_RETRIES,
+    P_TIMER,
+    PACKET,
+    Q_TIMER,
+    STOP_QUEUE,
+    T_EXIT,
+    T_HELD,
+    T_HELD_PEAK,
+    T_STOP,
+)
+
+_PUNTS, _CROSSINGS, _BOUNCES = int(Count.PUNTS), int(Count.CROSSINGS), int(Count.BOUNCES)
+_PROMOTIONS, _FAILED = int(Count.PROMOTIONS), int(Count.PROMOTIONS_FAILED)
+_DEMOTIONS, _EVICTIONS, _ENTRY = int(Count.DEMOTIONS), int(Count.EVICTIONS), int(Count.ENTRY_EVICTIONS)
+_RING, _FROZEN, _IMPOSSIBLE = int(Count.DROPS_RING), int(Count.DROPS_PROTOCOL), int(Count.IMPOSSIBLE)
+
+# What becomes of the packet of an event.
+RUN, GONE = 1, 0
+# What :func:`side_event` is asked to do besides events: punt a packet without a tag, do what was put off.
+PUNT, DO_DEFERRED = -1, -2
+_MARGIN = 64
+
+
+@kernel
+def carry(w, message, item):
+    """Make an item carry the fields of a command as a message or tag."""
+    command, to = message, w.pool.message
+    to[item, M_KIND] = command[K_KIND]
+    to[item, M_G] = command[K_G]
+    to[item, M_R] = command[K_R]
+    to[item, M_N] = command[K_N]
+    to[item, M_INCARNATION] = command[K_INCARNATION]
+    to[item, M_VERSION] = command[K_VERSION]
+
+
+@kernel
+def _message_item(w, command, side, table, record, row):
+    """A new item for a message that a command sends, with the context if that belongs to it."""
+    item = new_item(w)
+    carry(w, command, item)
+    w.pool.items["kind"][item] = command[K_KIND] + 1
+    w.pool.message[item, M_KEY] = (np.int64(table) << np.int64(32)) | record
+    if carries_context(command[K_KIND]):
+        pack_context(w, side, table, record, row, item)
+        w.pool.message[item, M_VERSION] = np.int64(w.pool.vectors[item, A.C_VERSION])
+    return item
+
+
+@kernel
+def leave_nic(w, now):
+    """When what enters the pipeline at ``now`` leaves it, behind everything before it."""
+    out = max(now + w.knobs[P_LATENCY], w.clock[T_EXIT])
+    w.clock[T_EXIT] = out
+    return out
+
+
+@kernel
+def punt(w, item, table, record, out):
+    """Send a packet, tagged or not, to the CPU through the home ring of a context (table −1: of none)."""
+    w.pool.items["flags"][item] |= CROSSED
+    w.tally.counts[_PUNTS] += 1
+    w.tally.counts[_CROSSINGS] += 1
+    core = home_of(w, table, record) if table >= 0 else np.int64(0)
+    if not put_rx(w.here, item, core, out):
+        w.tally.counts[_RING] += 1
+        lose(w.here, item, out)
+
+
+@kernel
+def set_timer(w, side, table, record, row, now):
+    """Start the timer of the state that a side is in, or stop it."""
+    entry = w.rows.nic[row] if side == NIC else w.rows.cpu[row]
+    kind = np.int64(w.protocol.states["timer"][side, entry[E_STATE]])
+    length = w.knobs[P_TIMER + kind]
+    if kind == 0 or length == 0:
+        w.rows.timers[row, side] = NOBODY
+        return
+    w.rows.timers[row, side] = now + length
+    item = (np.int64(side) << np.int64(60)) | (np.int64(table) << np.int64(32)) | record
+    send(w.queues, Q_TIMER + kind, now, now + length, item)
+    rows, k = w.queues.rows, Q_TIMER + kind
+    if rows["tail"][k] - min(rows["head"][k], rows["gone"][k]) + _MARGIN > rows["mask"][k]:
+        w.clock[T_STOP] |= STOP_QUEUE
+
+
+@kernel
+def _facts(w, entry, slot_free):
+    facts = F_CHANGES_LABEL  # whether it would is not known before it ran: the safe answer
+    if slot_free:
+        facts |= F_SLOT_FREE
+    if entry[E_HELD] >= w.knobs[P_HOLD]:
+        facts |= F_HOLD_FULL
+    if entry[E_TRIES] >= w.knobs[P_RETRIES]:
+        facts |= F_RETRIES_SPENT
+    return np.int64(facts)
+
+
+@kernel
+def _stranded(w, event, item, owned, now):
+    """What becomes of a packet for which a protocol's table has no answer.
+
+    A table that knows of one context only says nothing of packets that come from an earlier one: they are run where
+    the context is.
+    """
+    if event == EV_UNTAGGED:
+        if owned:
+            return np.int64(RUN)
+        _bounce(w, item, now)
+        return np.int64(GONE)
+    w.tally.counts[_IMPOSSIBLE] += 1
+    if owned:
+        return np.int64(RUN)
+    if item != NOBODY and w.pool.items["kind"][item] == PACKET:
+        w.tally.counts[_FROZEN] += 1
+        lose(w.here, item, now)
+    return np.int64(GONE)
+
+
+@kernel
+def _bounce(w, item, now):
+    """Send a packet back to the NIC, to go on there at its stage."""
+    w.tally.counts[_BOUNCES] += 1
+    w.tally.counts[_CROSSINGS] += 1
+    if not put_tx(w.here, item, now):
+        w.tally.counts[_RING] += 1
+        lose(w.here, item, now)
+
+
+def side_event(here, side, event, table, record, item, core, now, insert, remove):
+    """Take an event on one side: a transition of its table, and what that commands.
+
+    Args:
+        side: NIC or CPU.
+        event: its code; a message or tag that belongs to it is in ``w.message``.
+        table, record: the context.
+        item: the packet or message of the event; NOBODY without one.
+        core: on the CPU, the one that the packet is on; −1 for other events.
+
+    Returns:
+        RUN if the packet is to be run on this side's context, GONE otherwise.
+    """
+    w = world_at(here)
+    if event == PUNT:
+        punt(w, item, table, record, leave_nic(w, now))
+        return np.int64(GONE)
+    if event == DO_DEFERRED:
+        _do_deferred(w, side, core, now)
+        return np.int64(GONE)
+    row = w.tally.flow_at[table] + record
+    entry = w.rows.nic[row] if side == NIC else w.rows.cpu[row]
+    before = entry[E_STATE]
+    if event == EV_BOUNCED and w.protocol.cells["rows"][side, before, event] < 0:
+        event = np.int64(EV_PACKET)  # a table that does not tell them apart
+    owned = w.protocol.states["owns"][side, before] == 1
+    note_version(w, side, table, record, row)
+    facts = _facts(w, entry, w.rows.marks["slot"][row] > 0)
+    count = transition(w.protocol, side, entry, w.node[side], event, w.message, facts, w.commands)
+    if count < 0:
+        return _stranded(w, event, item, owned, now)
+    owns = w.protocol.states["owns"][side, entry[E_STATE]] == 1
+    result = np.int64(GONE)
+    for c in range(count):
+        if w.commands[c, K_CODE] == C_PROCESS:
+            result = np.int64(RUN)
+        elif result == RUN:
+            _defer(w, side, core, w.commands[c], table, record)
+        else:
+            _carry_out(w.here, side, w.commands[c], table, record, row, item, now)
+    if side == NIC:
+        _after_nic_event(w, event, table, record, row, owned, owns, now, insert, remove)
+    elif event == EV_WANT_PROMOTE and entry[E_STATE] != before:
+        w.rows.marks["since"][row] = now
+    if side == CPU and w.knobs[P_POISON] and not owns:
+        if w.protocol.states["context"][side, entry[E_STATE]] == 0:
+            spoil(w, table, record)
+    if entry[E_STATE] != before or event == EV_TIMEOUT:
+        set_timer(w, side, table, record, row, now)
+    return result
+
+
+@kernel
+def _after_nic_event(w, event, table, record, row, owned, owns, now, insert, remove):
+    """Bring slot, policy and counts in line with what the NIC's side is now."""
+    if owns and not owned:
+        begin_owning(w, table, record, row, now, insert)
+        w.tally.counts[_PROMOTIONS] += 1
+        note_migration(w, row, now)
+    elif owned and not owns:
+        end_owning(w, table, row, np.int64(1 if event == EV_WANT_EVICT else 0), remove)
+        w.tally.counts[_DEMOTIONS] += 1
+        if event == EV_UNRUNNABLE:
+            w.tally.counts[_ENTRY] += 1
+    if w.rows.nic[row, E_STATE] == w.protocol.roles["start"][NIC] and w.rows.marks["slot"][row] > 0:
+        give_slot_back(w, table, record, row)
+
+
+@kernel
+def _defer(w, side, core, command, table, record):
+    """Put a command off until the packet that is to be run before it has left this side."""
+    place = 1 + core if side == CPU else np.int64(0)
+    count = w.deferred[place, 0, 0]
+    w.deferred[place, 0, 0] = count + 1
+    for i in range(COMMAND_WORDS):
+        w.deferred[place, count + 1, i] = command[i]
+    w.deferred[place, count + 1, COMMAND_WORDS] = (np.int64(table) << np.int64(32)) | record
+
+
+@kernel
+def _do_deferred(w, side, core, now):
+    """Carry out the commands that have waited for a packet to leave."""
+    place = 1 + core if side == CPU else np.int64(0)
+    for i in range(1, w.deferred[place, 0, 0] + 1):
+        key = w.deferred[place, i, COMMAND_WORDS]
+        table, record = key >> np.int64(32), key & np.int64(0xFFFF_FFFF)
+        row = w.tally.flow_at[table] + record
+        _carry_out(w.here, side, w.deferred[place, i], table, record, row, np.int64(NOBODY), now)
+    w.deferred[place, 0, 0] = 0
+
+
+@kernel(forceinline=False)
+def _carry_out(here, side, command, table, record, row, item, now):
+    """Carry out one command."""
+    w = world_at(here)
+    code = command[K_CODE]
+    at = 2 * side
+    if code == C_PUNT_ABSENT or code == C_PUNT_WATCHED or code == C_PUNT_DEPARTED:
+        _punt_tagged(w, command, item, table, record, np.int64(0), now)
+    elif code == C_SEND or code == C_PUT:
+        _send(w, side, command, table, record, row, now)
+    elif code == C_TAKE_CONTEXT:
+        unpack_context(w, side, table, record, row, item)
+    elif code == C_HOLD:
+        if side == NIC:
+            w.pool.items["flags"][item] |= DELAYED
+        push(w, w.rows.held, row, at, item)
+        w.clock[T_HELD] += 1
+        w.clock[T_HELD_PEAK] = max(w.clock[T_HELD_PEAK], w.clock[T_HELD])
+    elif code == C_FLUSH:
+        w.clock[T_HELD] -= command[K_COUNT]
+        for i in range(command[K_COUNT]):
+            _punt_tagged(w, command, pull(w, w.rows.held, row, at), table, record, i, now)
+    elif code == C_DRAIN:
+        w.clock[T_HELD] -= command[K_COUNT]
+        splice(
+            w, w.rows.held, row, at, w.again, np.int64(0) if side == NIC else 1 + home_of(w, table, record)
+        )
+    elif code == C_BOUNCE:
+        _bounce(w, item, now)
+    elif code == C_DROP:
+        w.tally.counts[_FROZEN] += 1
+        lose(w.here, item, now)
+    elif code == C_DROP_HELD:
+        w.clock[T_HELD] -= command[K_COUNT]
+        for _ in range(command[K_COUNT]):
+            w.tally.counts[_FROZEN] += 1
+            lose(w.here, pull(w, w.rows.held, row, at), now)
+    elif code == C_FAIL:
+        w.tally.counts[_FAILED] += 1
+        w.rows.marks["since"][row] = NOBODY
+
+
+@kernel
+def _punt_tagged(w, command, item, table, record, offset, now):
+    carry(w, command, item)
+    w.pool.message[item, M_KEY] = (np.int64(table) << np.int64(32)) | record
+    w.pool.message[item, M_N] += offset
+    punt(w, item, table, record, leave_nic(w, now))
+
+
+@kernel
+def _send(w, side, command, table, record, row, now):
+    """Send a message over the control channel, or put it into a data ring."""
+    kind = command[K_KIND]
+    message = _message_item(w, command, side, table, record, row)
+    if command[K_CODE] == C_PUT:
+        if side == NIC:
+            sent = put_rx(w.here, message, home_of(w, table, record), leave_nic(w, now))
+        else:
+            sent = put_tx(w.here, message, now)
+    elif side == NIC:
+        sent = send_to_cpu(w.here, message, kind, now)
+    else:
+        sent = send_to_nic(w.here, message, kind, now)
+    if not sent:
+        free_item(w, message)
+
+
+@kernel
+def make_room(w, table, record, row, now, victim, insert, remove, react):
+    """Reserve a slot for a context, evicting another if need be; return whether there is one now."""
+    if w.tables.rows["contexts"][table] == 0:
+        return False
+    if take_slot(w, table, record, row, now):
+        return True
+    if not _evict_one(w, table, record, row, now, victim, insert, remove, react):
+        return False
+    return take_slot(w, table, record, row, now)
+
+
+@kernel
+def _evict_one(w, table, record, row, now, victim, insert, remove, react):
+    loser = choose_victim(w, table, record, row, now, victim)
+    if loser < 0:
+        return False
+    w.tally.counts[_EVICTIONS] += 1
+    nothing = np.int64(NOBODY)
+    react(w.here, np.int64(NIC), np.int64(EV_WANT_EVICT), table, loser, nothing, nothing, now, insert, remove)
+    return True
+
+
+@kernel(forceinline=False)
+def nic_message(here, item, now, victim, insert, remove, react):
+    """A control message or a marker has reached the NIC."""
+    w = world_at(here)
+    kind = w.pool.message[item, M_KIND]
+    key = w.pool.message[item, M_KEY]
+    table, record = key >> np.int64(32), key & np.int64(0xFFFF_FFFF)
+    row = w.tally.flow_at[table] + record
+    if w.rows.marks["queued"][row] == item:
+        w.rows.marks["queued"][row] = 0
+    fresh = False
+    if (kind == EV_WATCH or kind == EV_INSTALL) and w.rows.marks["slot"][row] == 0:
+        fresh = make_room(w, table, record, row, now, victim, insert, remove, react)
+    for i in range(w.message.shape[0]):
+        w.message[i] = w.pool.message[item, i]
+    react(w.here, np.int64(NIC), kind, table, record, item, np.int64(NOBODY), now, insert, remove)
+    if fresh:
+        _keep_room(w, table, record, row, now, victim, insert, remove, react)
+    free_item(w, item)
+
+
+@kernel
+def _keep_room(w, table, record, row, now, victim, insert, remove, react):
+    """Where an eviction takes a round trip, begin the next one before its slot is asked for."""
+    rows = w.tables.rows
+    used = rows["fresh"][table] - rows["freed"][table]
+    if rows["contexts"][table] - used < w.knobs[P_RESERVE] and rows["owned"][table] > w.knobs[P_RESERVE]:
+        _evict_one(w, table, record, row, now, victim, insert, remove, react)

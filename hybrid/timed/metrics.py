@@ -1,0 +1,131 @@
+"""The metrics of a timed run: what both engines count, and what only time brings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from oppcache.opp import arrays as A
+from oppcache.slowpath.queues import little
+
+from ..counters import Count, Metric, ratio
+from ..counters import metrics_of as untimed_metrics
+from . import state as S
+from .records import percentile
+
+if TYPE_CHECKING:
+    from .run import TimedRun
+
+_SHARES = {"p50": 0.5, "p99": 0.99, "p999": 0.999}
+_KINDS = ("hit", "delayed", "miss")
+
+
+class QueueFault(AssertionError):
+    """A queue's times do not add up: an error of the engine, not of the input."""
+
+
+def metrics_of(run: TimedRun) -> dict[str, Metric]:
+    """Turn a finished run into its metrics.
+
+    Raises:
+        QueueFault: Little's law does not hold at some queue.
+    """
+    world = run.world
+    check_little(world)
+    counts = world.tally.counts
+    flows = _first_flows(run)
+    seen, covered = (int(np.count_nonzero(flows[name])) for name in ("measured", "covered"))
+    counts[Count.LOST_UPDATES] += lost_at_the_end(world)
+    metrics = untimed_metrics(
+        counts,
+        world.tally.lookups,
+        world.tally.hits,
+        run.lowered.table_names,
+        seen if run.flows is None else len(run.flows),
+        ratio(covered, seen),
+    )
+    metrics |= {
+        "drops_ring": int(counts[Count.DROPS_RING]),
+        "drops_queue": int(counts[Count.DROPS_QUEUE]),
+        "drops_nic": int(counts[Count.DROPS_NIC] + counts[Count.DROPS_PROTOCOL]),
+        "held_packets_max": int(world.clock[S.T_HELD_PEAK]),
+        "stall_time": int(world.clock[S.T_STALL]) * 1e-12,
+    }
+    metrics |= _latencies(world) | _costs(run)
+    metrics["sim_seconds"] = (run.last_came - run.measured_from) * 1e-12
+    return metrics
+
+
+def _latencies(world: S.World) -> dict[str, Metric]:
+    table = world.records.latency
+    found: dict[str, Metric] = {}
+    for name, share in _SHARES.items():
+        found[f"latency_{name}"] = percentile(table.sum(axis=0), share)
+        for kind, counts in zip(_KINDS, table, strict=True):
+            found[f"latency_{name}.{kind}"] = percentile(counts, share)
+    return found
+
+
+def _costs(run: TimedRun) -> dict[str, Metric]:
+    world, counts = run.world, run.world.tally.counts
+    elapsed = (int(world.clock[S.T_NOW]) - run.measured_from) * 1e-12
+    busy, served = float(world.cores["busy"].sum()) * 1e-12, int(world.cores["served"].sum())
+    each = busy / served if served else run.setup.cpu.service.time * 1e-12
+    spared = int(counts[Count.PACKETS]) * each - busy
+    migrations = world.records.migration
+    return {
+        "cpu_utilisation": ratio(busy, elapsed * len(world.cores)),
+        "cores_saved": ratio(spared, elapsed),
+        "pcie_bytes": int(counts[Count.PCIE_BYTES]),
+        "control_messages": int(counts[Count.CONTROL_MESSAGES]),
+        "control_bytes": int(counts[Count.CONTROL_BYTES]),
+        "migration_time_p50": percentile(migrations, 0.5),
+        "migration_time_p99": percentile(migrations, 0.99),
+    }
+
+
+def _first_flows(run: TimedRun) -> np.ndarray:
+    """Rows of the flows in the table of the program's first stateful stage."""
+    world = run.world
+    table = int(world.knobs[S.P_FIRST_TABLE])
+    if table < 0:
+        return world.tally.flows[:0]
+    first = int(world.tally.flow_at[table])
+    return world.tally.flows[first : first + int(world.store.tables["used"][table])]
+
+
+def lost_at_the_end(world: S.World) -> int:
+    """Updates that the copies which count in the end lack, and that were not counted as lost before."""
+    lost = 0
+    for table, row in enumerate(world.store.tables):
+        used, stride = int(row["used"]), int(world.program.tables["stride"][table])
+        if not used:
+            continue
+        base, slots = int(row["base"]), int(row["nic_base"])
+        words = world.store.memory[base : base + used * stride].reshape(used, stride)
+        place = words[:, A.C_PLACE].astype(np.int64)
+        at_nic = np.flatnonzero(place)
+        version = words[:, A.C_VERSION].astype(np.int64)
+        version[at_nic] = world.store.memory[slots + (place[at_nic] - 1) * stride + A.C_VERSION]
+        first = int(world.tally.flow_at[table])
+        marks = world.rows.marks[first : first + used]
+        lost += int(np.maximum(marks["applied"] - version - marks["lost"], 0).sum())
+    return lost
+
+
+def check_little(world: S.World) -> None:
+    """Hold every queue against Little's law: the time integral of its length is the sum of its waits.
+
+    Raises:
+        QueueFault: it is not.
+    """
+    lines = {S.Q_RX + 2 * core + 1 for core in range(len(world.cores))}
+    now = int(world.clock[S.T_NOW])
+    for k in range(len(world.queues.rows)):
+        integral, waits = little(world.queues, k, now, waits=k in lines)
+        disorder = int(world.queues.rows["disorder"][k])
+        if integral != waits or disorder:
+            raise QueueFault(
+                f"queue {k}: {integral} item·ps inside, {waits} ps waited, {disorder} events out of order"
+            )

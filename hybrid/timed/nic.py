@@ -1,0 +1,332 @@
+"""The NIC: one visit of a packet to the pipeline, from the stage where it goes on.
+
+A visit is one step at the time at which the packet enters the pipeline: packets pass every stage in the order in which
+they enter, and what the control channel changes travels down the pipeline like a packet, so nothing can come between
+a packet's stages. When it leaves the pipeline, and what it waits for on its way, is reckoned from there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from oppcache._jit import kernel
+from oppcache.consistency.vocabulary import (
+    E_STATE,
+    EV_BOUNCED,
+    EV_PACKET,
+    EV_UNRUNNABLE,
+    EV_WANT_EVICT,
+    NIC,
+)
+from oppcache.opp import arrays as A
+from oppcache.opp.fields import W_FAMILY, W_ID, W_NOW
+from oppcache.opp.step import begin, carry_out, choose, find_context
+
+from ..account import LOOKED_UP, meet
+from ..counters import Count
+from .contexts import exists, nic_base, reckon
+from .handover import DO_DEFERRED, PUNT, RUN
+from .hazards import remember, see_stale, wait_for_hazard
+from .leaving import depart, lose_entering
+from .pool import clear_tag, free_item, keep
+from .reference import world_at
+from .state import (
+    BOUNCED,
+    DELAYED,
+    HAZARD_STALE,
+    MEASURED,
+    NOBODY,
+    OWNED,
+    P_BUS,
+    P_CYCLE,
+    P_FIRST_TABLE,
+    P_FIXED,
+    P_HAZARD,
+    P_INSTANT,
+    P_LATENCY,
+    P_ORDERED,
+    P_SHORT_BYTES,
+    P_SHORT_CYCLES,
+    T_EXIT,
+    T_PIPELINE,
+)
+
+_STALE, _DUPLICATE, _REORDERS = (
+    int(Count.STALE_READS),
+    int(Count.DUPLICATE_UPDATES),
+    int(Count.REORDERS),
+)
+_NIC_DROPS, _ENTRY = int(Count.DROPS_NIC), int(Count.ENTRY_EVICTIONS)
+_ONE = np.int64(1)
+
+
+@kernel
+def resume(w, item, vector, seed):
+    """Put into the scratch words what a packet brings with it."""
+    begin(w.scratch, vector, seed)
+    w.scratch[A.S_VERDICT] = np.uint64(w.pool.items["verdict"][item])
+    w.scratch[A.S_PORT] = np.uint64(w.pool.items["port"][item])
+
+
+@kernel
+def suspend(w, item):
+    """Take from the scratch words what goes on with a packet."""
+    w.pool.items["verdict"][item] = np.int64(w.scratch[A.S_VERDICT])
+    w.pool.items["port"][item] = np.int64(w.scratch[A.S_PORT])
+
+
+@kernel
+def look(w, item, stage, table, record, vector):
+    """Account for a packet's lookup in a stage, the first time; return the row."""
+    items = w.pool.items
+    row = w.tally.flow_at[table] + record
+    bit = _ONE << stage
+    if items["seen"][item] & bit:
+        return row
+    items["seen"][item] |= bit
+    items["flags"][item] |= LOOKED_UP
+    if w.knobs[P_ORDERED] and items["leaver"][item] < 0 and table == w.knobs[P_FIRST_TABLE]:
+        items["leaver"][item] = 2 * record + np.int64(w.scratch[A.S_DIRECTION])
+    meet(w.tally, table, w.knobs[P_FIRST_TABLE], record, np.int64(vector[W_NOW]), np.int64(vector[W_ID]))
+    if items["flags"][item] & MEASURED:
+        w.tally.lookups[table] += 1
+        state = w.rows.nic[row, E_STATE]
+        if w.protocol.states["owns"][NIC, state] == 1:
+            w.tally.hits[table] += 1
+    return row
+
+
+@kernel
+def apply(w, item, stage, row, base):
+    """Note that a packet is about to be run on a copy of a context, and what would be wrong with that."""
+    items, marks, counts = w.pool.items, w.rows.marks, w.tally.counts
+    bit = _ONE << stage
+    if items["applied"][item] & bit:
+        counts[_DUPLICATE] += 1
+    items["applied"][item] |= bit
+    applied = marks["applied"][row]
+    if np.int64(w.store.memory[base + A.C_VERSION]) < applied - marks["lost"][row]:
+        counts[_STALE] += 1
+    marks["applied"][row] = applied + 1
+    if w.plan["ordered"][stage]:
+        number = items["id"][item] + 1
+        if number < marks["newest"][row]:
+            counts[_REORDERS] += 1
+        else:
+            marks["newest"][row] = number
+
+
+@kernel
+def may_run(w, stage, vector):
+    """Whether the NIC can run a stage for this packet."""
+    if w.plan["runs"][stage] == 0:
+        return False
+    family = vector[W_FAMILY]
+    if family == np.uint64(4):
+        return w.plan["not_v4"][stage] == 0
+    if family == np.uint64(6):
+        return w.plan["not_v6"][stage] == 0
+    return True
+
+
+@kernel(forceinline=False)
+def _ask(here, event, table, record, item, vector, stage, now, insert, remove, react):
+    """Let the protocol say what becomes of a packet whose context the NIC does not simply run; RUN or GONE."""
+    w = world_at(here)
+    kept = keep(w, item, vector)
+    suspend(w, kept)
+    w.pool.items["stage"][kept] = stage
+    row = w.tally.flow_at[table] + record
+    state = w.protocol.states[NIC, w.rows.nic[row, E_STATE]]
+    if state["owns"] == 0 and state["context"] == 0 and w.rows.marks["slot"][row] > 0:
+        w.pool.items["flags"][kept] |= DELAYED
+    clear_tag(w, kept)
+    note_away(w, kept, table, record)
+    if event == EV_UNRUNNABLE and w.protocol.cells["rows"][NIC, w.rows.nic[row, E_STATE], event] < 0:
+        # A table that knows of no such entries: the context goes, and the packet behind it.
+        nothing = np.int64(NOBODY)
+        react(
+            w.here,
+            np.int64(NIC),
+            np.int64(EV_WANT_EVICT),
+            table,
+            record,
+            nothing,
+            nothing,
+            now,
+            insert,
+            remove,
+        )
+        w.tally.counts[_ENTRY] += 1
+        event = np.int64(PUNT)
+    answer = react(w.here, np.int64(NIC), event, table, record, kept, np.int64(NOBODY), now, insert, remove)
+    if answer == RUN and kept != item:
+        w.pool.items["flags"][item] = w.pool.items["flags"][kept]
+        free_item(w, kept)
+    return answer
+
+
+@kernel
+def note_away(w, item, table, record):
+    """Note that a packet is on its way to or on the CPU with a context in mind (for ``instant``)."""
+    if w.knobs[P_INSTANT] == 0:
+        return
+    count = w.pool.items["touched"][item]
+    key = (np.int64(table) << np.int64(32)) | record
+    if count < w.touched.shape[1] and (count == 0 or w.touched[item, count - 1] != key):
+        w.touched[item, count] = key
+        w.pool.items["touched"][item] = count + 1
+        w.rows.marks["away"][w.tally.flow_at[table] + record] += 1
+
+
+@kernel(forceinline=False)
+def _give_up(here, item, vector, table, record, stage, now, insert, remove, react):
+    """Punt a packet whose stage the NIC cannot run and whose context, if any, it does not have."""
+    w = world_at(here)
+    kept = keep(w, item, vector)
+    suspend(w, kept)
+    w.pool.items["stage"][kept] = stage
+    clear_tag(w, kept)
+    if table >= 0:
+        note_away(w, kept, table, record)
+    react(w.here, np.int64(NIC), np.int64(PUNT), table, record, kept, np.int64(NOBODY), now, insert, remove)
+
+
+@kernel
+def cycles_of(w, length):
+    """Cycles for which a packet keeps the pipeline's entry busy."""
+    cycles = max(_ONE, (length + w.knobs[P_BUS] - 1) // w.knobs[P_BUS])
+    if length <= w.knobs[P_SHORT_BYTES]:
+        return max(cycles, w.knobs[P_SHORT_CYCLES])
+    return cycles
+
+
+@kernel
+def visit(w, item, vector, now, seed, hit, insert, remove, react):
+    """Take a packet through the pipeline from its stage on.
+
+    Args:
+        item: 0 for the packet that is just entering, whose header vector is not in the pool yet.
+        vector: its header vector.
+        now: the time; the packet enters the pipeline then, or when what is in it has moved on.
+
+    Returns:
+        whether anything but the packet and its contexts has changed.
+    """
+    items = w.pool.items
+    stages = w.program.stages.shape[0]
+    cycles = cycles_of(w, items["length"][item])
+    entered = max(now, w.clock[T_PIPELINE])
+    w.clock[T_PIPELINE] = entered + cycles * w.knobs[P_CYCLE]
+    stage = items["stage"][item]
+    delay, changed = np.int64(0), False
+    resume(w, item, vector, seed)
+    while stage < stages:
+        record = find_context(w.program, w.store, stage, vector, w.scratch)
+        table, row, base = np.int64(-1), np.int64(0), np.int64(-1)
+        can = may_run(w, stage, vector)
+        if record >= 0:
+            table = w.program.stages["table"][stage]
+            row = look(w, item, stage, table, record, vector)
+            state = w.rows.nic[row, E_STATE]
+            if items["flags"][item] & OWNED:
+                items["flags"][item] &= ~np.int64(OWNED)
+                w.rows.marks["again"][row] -= 1
+            elif can and w.protocol.states["simple"][NIC, state] == 0:
+                event = np.int64(EV_BOUNCED) if items["flags"][item] & BOUNCED else np.int64(EV_PACKET)
+                items["flags"][item] &= ~np.int64(BOUNCED)
+                if _ask(w.here, event, table, record, item, vector, stage, now, insert, remove, react) != RUN:
+                    return True
+            elif not can and w.protocol.states["owns"][NIC, state] == 1:
+                _ask(
+                    w.here,
+                    np.int64(EV_UNRUNNABLE),
+                    table,
+                    record,
+                    item,
+                    vector,
+                    stage,
+                    now,
+                    insert,
+                    remove,
+                    react,
+                )
+                return True
+        if not can:
+            _give_up(w.here, item, vector, table, record, stage, now, insert, remove, react)
+            return True
+        if record >= 0:
+            base = nic_base(w, table, row)
+            if w.knobs[P_HAZARD] > 0:
+                delay = wait_for_hazard(w, stage, row, entered, delay, cycles)
+                if delay < 0:
+                    w.tally.counts[_NIC_DROPS] += 1
+                    lose_entering(w, item, vector, now)
+                    return True
+        image = np.int64(-1)
+        if record >= 0 and w.knobs[P_HAZARD] == HAZARD_STALE:
+            image = see_stale(w, table, stage, row, base, entered, delay)
+        entry = choose(w.program, w.store, w.variables, stage, record, base, vector, w.scratch)
+        if entry >= 0 and w.runnable[entry] == 0:
+            if record >= 0:
+                _ask(
+                    w.here,
+                    np.int64(EV_UNRUNNABLE),
+                    table,
+                    record,
+                    item,
+                    vector,
+                    stage,
+                    now,
+                    insert,
+                    remove,
+                    react,
+                )
+            else:
+                _give_up(w.here, item, vector, table, record, stage, now, insert, remove, react)
+            return True
+        if record >= 0:
+            apply(w, item, stage, row, base)
+            state = w.policies.eviction[w.policies.eviction_at[table] : w.policies.eviction_at[table + 1]]
+            hit(state, w.rows.marks["slot"][row] - 1, now // 1000, np.int64(-1))
+        ran = stage
+        stage = carry_out(w.program, w.store, w.variables, stage, entry, record, base, vector, w.scratch)
+        if image >= 0:
+            remember(w, table, ran, base, image)
+            reckon(w, row, np.int64(w.store.memory[base + A.C_VERSION]))
+        if record >= 0 and not exists(w, base):
+            nothing = np.int64(NOBODY)
+            react(
+                w.here,
+                np.int64(NIC),
+                np.int64(EV_WANT_EVICT),
+                table,
+                record,
+                nothing,
+                nothing,
+                now,
+                insert,
+                remove,
+            )
+            changed = True
+    verdict = np.int64(w.scratch[A.S_VERDICT])
+    items["port"][item] = np.int64(w.scratch[A.S_PORT])
+    out = max(entered + w.knobs[P_LATENCY] + delay, w.clock[T_EXIT])
+    w.clock[T_EXIT] = out
+    depart(w, item, vector, verdict, out + w.knobs[P_FIXED])
+    if w.deferred[0, 0, 0] > 0:
+        nothing = np.int64(NOBODY)
+        react(
+            w.here,
+            np.int64(NIC),
+            np.int64(DO_DEFERRED),
+            nothing,
+            nothing,
+            nothing,
+            nothing,
+            now,
+            insert,
+            remove,
+        )
+        changed = True
+    return changed

@@ -1,0 +1,83 @@
+"""Histograms of times: log-linear buckets, 256 an octave, so that a percentile is right within 0.2 %."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from oppcache._jit import kernel
+
+PARTS = 256  # buckets of an octave
+_OCTAVES = 56
+BUCKETS = PARTS * (_OCTAVES + 1)
+_HALF = 0.5
+
+
+@kernel
+def bucket_of(time):
+    """Bucket of a time in ps; below :data:`PARTS` ps each has its own."""
+    if time < PARTS:
+        return max(time, np.int64(0))
+    octave = np.int64(8)
+    rest = time >> np.int64(9)
+    while rest > 0:
+        rest >>= np.int64(1)
+        octave += 1
+    return (octave - 7) * PARTS + ((time >> (octave - 8)) - PARTS)
+
+
+@kernel
+def note_latency(w, kind, time):
+    """Record a packet's time from ingress to egress: ``kind`` 0 hit, 1 delayed hit, 2 miss."""
+    w.records.latency[kind, bucket_of(time)] += 1
+    w.records.latency_sum[kind] += np.float64(time)
+
+
+@kernel
+def note_migration(w, row, now):
+    """Record how long a promotion took, if its beginning is known."""
+    since = w.rows.marks["since"][row]
+    if since >= 0:
+        w.records.migration[bucket_of(now - since)] += 1
+        w.rows.marks["since"][row] = -1
+
+
+def percentile(counts: np.ndarray, share: float) -> float | None:
+    """The time (s) that a share of a histogram's entries does not exceed; None if it is empty.
+
+    Args:
+        counts: ``int64[BUCKETS]``.
+        share: from 0 to 1.
+    """
+    total = int(counts.sum())
+    if total == 0:
+        return None
+    wanted = max(1, math.ceil(share * total))
+    bucket = int(np.searchsorted(np.cumsum(counts), wanted))
+    return middle(bucket) * 1e-12
+
+
+def middle(bucket: int) -> float:
+    """The middle of a bucket, ps."""
+    octave, part = divmod(bucket, PARTS)
+    if octave == 0:
+        return float(part)
+    width = 1 << (octave - 1)
+    return (PARTS + part) * width + (width - 1) * _HALF
+
+
+def latency_columns(counts: np.ndarray, points: int = 512) -> dict[str, np.ndarray]:
+    """The distribution of latencies as a series: ``time`` (s) and ``latency``, the share that took at most so long.
+
+    Args:
+        counts: ``int64[LATENCIES, BUCKETS]``.
+        points: of the series at most; the shares that it leaves out lie between those that it keeps.
+    """
+    total = counts.sum(axis=0)
+    filled = np.flatnonzero(total)
+    shares = np.cumsum(total[filled]) / max(int(total.sum()), 1)
+    if len(filled) > points:
+        kept = np.unique(np.linspace(0, len(filled) - 1, points).astype(np.int64))
+        filled, shares = filled[kept], shares[kept]
+    return {"time": np.array([middle(int(b)) for b in filled]) * 1e-12, "latency": shares}

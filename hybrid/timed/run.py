@@ -1,0 +1,206 @@
+"""Driving a timed run: chunks of packets into the kernel, more room when it asks, and what comes out in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from oppcache.cache import Admission, Eviction, load_admission, load_policy
+from oppcache.fastpath import load_profile
+from oppcache.opp.contexts import grow, has_room
+from oppcache.opp.errors import InputError
+from oppcache.opp.fields import W_NOW
+from oppcache.opp.lower import Lowered, lower
+from oppcache.opp.machine import RESERVE
+from oppcache.opp.snapshot import snapshot
+from oppcache.slowpath.queues import grown
+
+from ..counters import COUNTS, Count
+from ..faults import PolicyFault
+from ..flows import FlowCounter, counts_flows
+from ..setup import Observer, Outcome, Setup
+from . import series
+from . import state as S
+from .build import build, enlarged, full_lines, larger_pool, place_rows
+from .engine import engine_for
+from .metrics import metrics_of
+from .records import latency_columns
+
+Progress = Callable[[int], None]
+_DEPARTURES = 1 << 14
+_BATCH = 1 << 16  # packets of a call of the kernel
+
+
+class Departed(NamedTuple):
+    """What an observer is given about packets that have left: ``verdict`` is −1 for one that was lost."""
+
+    number: np.ndarray
+    verdict: np.ndarray
+    port: np.ndarray
+    flags: np.ndarray
+    time: np.ndarray  # ps since the first packet
+
+
+class TimedRun:
+    """One run from its first packet to the moment when all is quiet."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.lowered: Lowered = lower(setup.program)
+        self.profile = load_profile(setup.profile)
+        self.eviction: Eviction = load_policy(setup.eviction)
+        self.admission: Admission = load_admission(setup.admission)
+        if self.eviction.needs_next_use:
+            raise InputError(
+                f"eviction {self.eviction.name}: the order of lookups is not known beforehand where things take "
+                "time; it needs nic.profile ideal and protocol instant"
+            )
+        self.world = build(setup, self.lowered, self.profile, self.eviction, self.admission)
+        self.engine = engine_for(self.world)
+        self.flows = None if counts_flows(setup.program) else FlowCounter()
+        self.measured_from = self.last_came = 0
+
+    def run(self, packets: int, progress: Progress | None, observe: Observer | None) -> Outcome:
+        """Run.
+
+        Args:
+            packets: that come before counting begins.
+        """
+        done, skip = 0, packets
+        if observe is not None:
+            rows = (_DEPARTURES, self.lowered.layout.words)
+            departures = S.Departures(np.zeros(rows, np.uint64), np.zeros((_DEPARTURES, 5), np.int64))
+            self.world = self.world._replace(departures=departures)
+        series.begin(self.world)
+        self.world.clock[S.T_MEASURED] = skip == 0
+        for vectors in self._chunks():
+            if done == 0:
+                self.world.clock[S.T_ORIGIN] = int(vectors[0, W_NOW])
+            leavers = np.zeros(0, np.int64) if self.flows is None else self._leavers(vectors)
+            at = 0
+            while at < len(vectors):
+                stop = min(len(vectors), skip - done) if done + at < skip else len(vectors)
+                self._take(vectors, leavers, at, stop, observe)
+                at = stop
+                if done + at == skip:
+                    self._begin_measuring()
+            self.last_came = 1000 * (int(vectors[-1, W_NOW]) - int(self.world.clock[S.T_ORIGIN]))
+            done += len(vectors)
+            if observe is not None:
+                self._show(observe)
+            if progress is not None:
+                progress(done)
+        self.world.clock[S.T_FINAL] = 1
+        nothing = np.zeros((0, self.lowered.layout.words), np.uint64)
+        self._take(nothing, np.zeros(0, np.int64), 0, 0, observe)
+        if observe is not None:
+            self._show(observe)
+        return self._outcome()
+
+    def _chunks(self) -> Iterator[np.ndarray]:
+        """The packets in larger batches than the source's: each call of the kernel costs about a millisecond."""
+        rows = np.zeros((_BATCH, self.lowered.layout.words), np.uint64)
+        filled = 0
+        for chunk in self.setup.source.chunks(self.lowered.layout):
+            at = 0
+            while at < len(chunk):
+                count = min(len(chunk) - at, _BATCH - filled)
+                rows[filled : filled + count] = chunk.vectors[at : at + count]
+                at, filled = at + count, filled + count
+                if filled == _BATCH:
+                    yield rows
+                    filled = 0
+        if filled:
+            yield rows[:filled]
+
+    def _leavers(self, vectors: np.ndarray) -> np.ndarray:
+        assert self.flows is not None
+        leavers = self.flows.add(vectors)
+        self.world = self.world._replace(left=enlarged(self.world.left, 2 * self.flows.capacity))
+        return leavers
+
+    def _take(
+        self, vectors: np.ndarray, leavers: np.ndarray, start: int, stop: int, observe: Observer | None
+    ) -> None:
+        """Run part of a chunk, making room whenever the kernel comes back for it."""
+        clock = self.world.clock
+        with np.errstate(all="ignore"):
+            while True:
+                start = int(
+                    self.engine.run(
+                        self.world,
+                        vectors,
+                        leavers,
+                        start,
+                        stop,
+                        np.uint64(self.setup.seed),
+                        self.eviction.hit,
+                        self.eviction.victim,
+                        self.eviction.insert,
+                        self.eviction.remove,
+                        self.admission.admit,
+                        self.engine.react,
+                        self.engine.other,
+                    )
+                )
+                if clock[S.T_STOP] == 0:
+                    return
+                self._make_room(int(clock[S.T_STOP]), observe)
+                clock[S.T_STOP] = 0
+
+    def _make_room(self, stop: int, observe: Observer | None) -> None:
+        if stop & S.STOP_FAULT:
+            raise PolicyFault(
+                f"eviction policy {self.eviction.name}: victim chose an empty or impossible slot"
+            )
+        if stop & S.STOP_STORE and not has_room(self.world.store, RESERVE):
+            store = grow(self.lowered.arrays, self.world.store, RESERVE)
+            self.world = place_rows(self.world._replace(store=store))
+        if stop & S.STOP_POOL:
+            self.world = larger_pool(self.world)
+        if stop & S.STOP_QUEUE:
+            for k in full_lines(self.world):
+                self.world = self.world._replace(queues=grown(self.world.queues, k))
+        if stop & S.STOP_SAMPLES:
+            series.halve(self.world)
+        if stop & S.STOP_DEPARTURES and observe is not None:
+            self._show(observe)
+
+    def _show(self, observe: Observer) -> None:
+        """Give what has left to the observer."""
+        count = int(self.world.clock[S.T_LEFT])
+        self.world.clock[S.T_LEFT] = 0
+        fate = self.world.departures.fate[:count].copy()
+        observe(self.world.departures.vectors[:count].copy(), Departed(*fate.T))
+
+    def _begin_measuring(self) -> None:
+        """The warm-up is over: forget what was counted, keep what is cached and under way."""
+        world = self.world
+        world.clock[S.T_MEASURED] = 1
+        self.measured_from = int(world.clock[S.T_NOW])
+        world.tally.counts[:] = np.zeros(COUNTS, np.int64)
+        for array in (world.tally.lookups, world.tally.hits, *world.records):
+            array[:] = 0
+        world.tally.flows["measured"] = 0
+        world.tally.flows["covered"] = 0
+        world.cores["busy"] = world.cores["served"] = 0
+        world.clock[S.T_STALL] = world.clock[S.T_HELD_PEAK] = 0
+        series.begin(world)
+
+    def _outcome(self) -> Outcome:
+        world = self.world
+        if world.tally.counts[Count.IMPOSSIBLE]:
+            raise InputError(
+                f"protocol {self.setup.protocol!r}: {int(world.tally.counts[Count.IMPOSSIBLE])} events came in states "
+                "whose table calls them impossible"
+            )
+        names = [f"{g.name}.{v.name}" for g in self.setup.program.globals for v in g.variables]
+        return Outcome(
+            metrics=metrics_of(self),
+            series={"hit_rate": series.columns(world), "latency": latency_columns(world.records.latency)},
+            counts=self.setup.source.counts(),
+            contexts=lambda: snapshot(self.lowered, world.store),
+            globals=dict(zip(names, map(int, world.variables), strict=True)),
+        )

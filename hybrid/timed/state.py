@@ -1,0 +1,190 @@
+"""Everything that a timed run is made of, as arrays that kernels take: one named tuple, :class:`World`.
+
+Times are ``int64`` picoseconds since the first packet.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from oppcache.consistency.lower import ProtocolArrays
+from oppcache.consistency.vocabulary import TIMERS
+from oppcache.fastpath.tables import Tables
+from oppcache.opp import arrays as A
+from oppcache.slowpath.queues import Queues
+
+from ..account import Tally
+
+
+def _dtype(*names: str) -> np.dtype:
+    return np.dtype([(name, np.int64) for name in names], align=True)
+
+
+# What is under way: a packet, a marker in a ring or a control message. Item 0 is the packet that is just entering.
+ITEM_DTYPE = _dtype(
+    "kind",  # PACKET, or a message's event code + 1
+    "id",  # W_ID of the packet
+    "ingress",
+    "length",
+    "stage",  # where it goes on
+    "flags",
+    "seen",  # bit per stage: its lookup has been counted
+    "applied",  # bit per stage: it has been run on that stage's context
+    "verdict",
+    "port",
+    "leaver",  # row of its flow and direction in World.left, −1: none
+    "core",
+    "next",  # in a buffer of held packets, NOBODY at its end
+    "touched",  # rows in World.touched
+)
+PACKET = 0
+NOBODY = -1
+
+# Flags of an item besides LOOKED_UP and CROSSED.
+# OWNED: it was held, and is to be run on the context of the side that held it.
+DELAYED, MEASURED, BOUNCED, OWNED = 4, 8, 16, 32
+
+
+class Pool(NamedTuple):
+    """Room for what is under way."""
+
+    items: np.ndarray  # ITEM_DTYPE
+    message: np.ndarray  # int64[items, MESSAGE_WORDS]: the message, or the packet's tag
+    vectors: np.ndarray  # uint64[items, words]: header vector, or the context that a message carries
+    free: np.ndarray  # int64: a stack
+
+
+# One row for each record of a table: what the engine knows of its context, besides the two copies.
+MARK_DTYPE = _dtype(
+    "slot",  # NIC slot + 1 of its tenancy, 0: none
+    "applied",  # packets applied to it, on either side
+    "lost",  # of these, those that the surviving copies lack
+    "newest",  # number of the newest packet applied, + 1
+    "hazard",  # until when the pipeline has not written it back
+    "away",  # its packets that have left the NIC for the CPU and not come out of it again
+    "wanted",  # the policy wants it on the NIC
+    "since",  # when its promotion began, −1: none is under way
+    "again",  # its packets that were held and are to be run before any other
+    "queued",  # the item that asks for its insertion and waits for the rate, 0: none
+)
+
+# Per stage of the program.
+PLAN_DTYPE = _dtype(
+    "runs",  # whether the NIC can run it
+    "not_v4",  # 1: not for IPv4 packets
+    "not_v6",
+    "ordered",  # whether its table's contexts are of one connection each
+    "clear",  # hazard: when the newest packet in it has read its context
+)
+
+
+class Rows(NamedTuple):
+    """One row a record, all tables; a table's rows begin at ``tally.flow_at``."""
+
+    marks: np.ndarray  # MARK_DTYPE
+    nic: np.ndarray  # int64[rows, ENTRY_WORDS]: the protocol's entries
+    cpu: np.ndarray
+    held: np.ndarray  # int64[rows, 4]: first and last held packet on the NIC, on the CPU
+    timers: np.ndarray  # int64[rows, 2]: when the side's timer runs out, NOBODY: none runs
+
+
+class Policies(NamedTuple):
+    """States of the policies; those of table t stand at [t], [t + 1] of the offsets."""
+
+    eviction: np.ndarray
+    eviction_at: np.ndarray
+    admission: np.ndarray
+    admission_at: np.ndarray
+    candidates: np.ndarray
+
+
+class Departures(NamedTuple):
+    """Packets that have left, for an observer; without rows, nothing is kept."""
+
+    vectors: np.ndarray  # uint64[n, words]
+    fate: np.ndarray  # int64[n, 5]: number, verdict (−1: lost), port, flags, time
+
+
+class Records(NamedTuple):
+    """Histograms and sums of a run."""
+
+    latency: np.ndarray  # int64[LATENCIES, BUCKETS]
+    latency_sum: np.ndarray  # float64[LATENCIES], ps
+    migration: np.ndarray  # int64[1, BUCKETS]
+
+
+IMAGES = 16  # of contexts in a stage that are remembered while they are written back
+DEFERRED = 64  # commands of one packet's visit
+LATENCIES = 3  # hit, delayed, miss
+
+# The clock: what time it is, and until when things are busy.
+(
+    T_NOW, T_ORIGIN, T_PIPELINE, T_EXIT, T_RX, T_TX, T_CONTROL_IN, T_CONTROL_OUT, T_TOKENS, T_NEXT, T_NEXT_KIND,
+    T_FREE, T_STOP, T_HELD, T_HELD_PEAK, T_LEFT, T_INSERTER, T_STALL, T_FINAL, T_MEASURED, T_SAMPLES, T_SAMPLE_AT,
+    T_WINDOW, T_WORDS,
+) = range(24)  # fmt: skip
+# Why the kernel came back.
+STOP_STORE, STOP_POOL, STOP_QUEUE, STOP_DEPARTURES, STOP_FAULT, STOP_SAMPLES = 1, 2, 4, 8, 16, 32
+
+# A sample: the time, sums since counting began, then how full things are (the fullest of several).
+(
+    M_TIME, M_PACKETS, M_LOOKUPS, M_HITS, M_DROPS, M_MOVES, M_FAILURES, M_CONTEXTS,
+    M_NIC, M_RX, M_CPU, M_TX, M_CONTROL, SAMPLE_WORDS,
+) = range(14)  # fmt: skip
+
+# What a run is given, all in ps, bytes and counts.
+(
+    P_CYCLE, P_BUS, P_LATENCY, P_STAGE_CYCLES, P_HAZARD, P_HAZARD_WINDOW, P_HAZARD_QUEUE,
+    P_RX, P_TX, P_BANDWIDTH, P_CONTROL, P_CONTROL_BANDWIDTH, P_INSERT, P_BURST, P_MOVE,
+    P_HOLD, P_RETRIES, P_RESERVE, P_FIRST_TABLE, P_STAGES, P_FLOWS, P_INSTANT, P_POISON, P_TAG_BYTES, P_CONTEXT_BYTES,
+    P_ORDERED, P_PACED, P_FIXED, P_SHORT_CYCLES, P_SHORT_BYTES, P_TIMER,
+) = range(31)  # fmt: skip
+HAZARD_NONE, HAZARD_STALL, HAZARD_STALE = range(3)
+
+# Queues, by number: the NIC's input, the ring to it, messages to it, inserts, messages to the CPU, timers;
+# then a ring and a waiting line for each core.
+Q_INPUT, Q_TX, Q_TO_NIC, Q_INSERT, Q_TO_CPU, Q_TIMER = range(6)
+TIMER_KINDS = len(TIMERS)  # the first is no timer
+Q_RX = Q_TIMER + TIMER_KINDS  # of core c: + 2 c; its waiting line: + 2 c + 1; then a line for each stage
+P_WORDS = P_TIMER + TIMER_KINDS  # the length of each kind of timer, 0: it never runs
+
+
+class World(NamedTuple):
+    """A timed run."""
+
+    here: int  # where kernels that are called find it, see .reference
+    program: A.ProgramArrays
+    store: A.Store
+    variables: np.ndarray
+    tables: Tables
+    protocol: ProtocolArrays
+    policies: Policies
+    tally: Tally
+    rows: Rows
+    pool: Pool
+    touched: np.ndarray  # int64[items, stages]: keys of contexts that the CPU ran the packet on
+    queues: Queues
+    again: np.ndarray  # int64[1 + cores, 2]: packets to be run before any other, on the NIC and on each core
+    cores: np.ndarray
+    service: np.ndarray
+    plan: np.ndarray  # PLAN_DTYPE
+    images: np.ndarray  # uint64[stages, IMAGES, 2 * words]: what a packet saw and what it made of it
+    image_of: (
+        np.ndarray
+    )  # int64[stages, IMAGES + 1, 2]: row + 1, when it is written back; then the next place
+    runnable: np.ndarray  # uint8 per entry: whether the NIC can run it
+    left: np.ndarray  # int64: newest packet of each flow and direction that has left, + 1
+    clock: np.ndarray
+    knobs: np.ndarray
+    records: Records
+    departures: Departures
+    samples: np.ndarray  # int64[n, SAMPLE_WORDS]: how things stood at the end of each window
+    node: np.ndarray  # int64[2, NODE_WORDS]
+    commands: np.ndarray  # int64[COMMANDS_MAX, COMMAND_WORDS]
+    deferred: (
+        np.ndarray
+    )  # int64[1 + cores, 1 + DEFERRED, COMMAND_WORDS + 1]: commands that wait for a packet to leave
+    message: np.ndarray  # int64[MESSAGE_WORDS]: that of the event being handled
+    scratch: np.ndarray

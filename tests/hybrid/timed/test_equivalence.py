@@ -1,0 +1,137 @@
+"""Where and when a packet is run must not matter: verdicts and final state are those of the machine alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from oppcache.hybrid import Control, Cpu, Link, Setup, simulate
+from oppcache.opp import load_program
+from oppcache.opp.machine import Machine
+from oppcache.slowpath import Law, Service
+from oppcache.traffic import make_generator
+
+ANOMALIES = ("lost_updates", "stale_reads", "duplicate_updates", "reorders")
+PACKETS = 20_000
+
+
+def traffic(rate: str = "1Mpps", flows: int = 500, packets: int = PACKETS) -> Any:
+    return make_generator({"model": "caida-like", "flows": flows, "zipf": 1.1, "rate": rate}, 0, packets)
+
+
+class Seen:
+    """What has left, by packet number."""
+
+    def __init__(self) -> None:
+        self.rows: list[np.ndarray] = []
+        self.fates: list[np.ndarray] = []
+
+    def __call__(self, vectors: np.ndarray, departed: Any) -> None:
+        self.rows.append(vectors)
+        self.fates.append(np.stack([departed.number, departed.verdict, departed.port], axis=1))
+
+    def in_order(self) -> tuple[np.ndarray, np.ndarray]:
+        fates, rows = np.concatenate(self.fates), np.concatenate(self.rows)
+        order = np.argsort(fates[:, 0], kind="stable")
+        return fates[order], rows[order]
+
+
+def alone(program: Any, source: Any) -> tuple[Machine, np.ndarray, np.ndarray]:
+    """The machine without a NIC: itself, fates and rows of all packets."""
+    machine, fates, rows = Machine(program), [], []
+    for chunk in source.chunks(machine.layout):
+        verdicts = machine.process(chunk.vectors)
+        rows.append(chunk.vectors.copy())
+        fates.append(np.stack([verdicts.verdict.astype(np.int64), verdicts.port.astype(np.int64)], axis=1))
+    return machine, np.concatenate(fates), np.concatenate(rows)
+
+
+SETUPS: dict[str, dict[str, Any]] = {
+    "netfpga-sume": {"profile": "netfpga-sume"},
+    "no NIC time": {"profile": "ideal"},
+    "four cores": {"profile": "netfpga-sume", "cpu": Cpu(cores=4)},
+    "random service, batches": {
+        "profile": "netfpga-sume",
+        "cpu": Cpu(2, Service(600_000, 100_000, 500_000, 16, Law.EXPONENTIAL)),
+    },
+    "slow control": {"profile": "netfpga-sume", "control": Control(rtt=500_000, inserts=20e3, queue=16)},
+    "long rings": {"profile": "netfpga-sume", "link": Link(rx=50_000, tx=90_000)},
+}
+
+
+@pytest.mark.parametrize("protocol", ["instant", "cas"])
+@pytest.mark.parametrize("name", SETUPS)
+@pytest.mark.parametrize("nf", ["stateful-firewall", "stateful-firewall-2stage"])
+def test_time_changes_no_verdict_and_no_context(nf: str, name: str, protocol: str) -> None:
+    if (name, protocol) == ("no NIC time", "instant"):
+        return  # the textbook's cache, which has its own tests
+    program = load_program(f"nf:{nf}")
+    machine, fates, rows = alone(program, traffic())
+    for contexts in (0, 3, 64, 2000):
+        seen = Seen()
+        # With cas the CPU keeps its copy: it is the newest if the NIC had no packet.
+        poison = protocol == "instant"
+        setup = Setup(program, traffic(), contexts, protocol=protocol, poison=poison, **SETUPS[name])
+        outcome = simulate(setup, observe=seen)
+        got, got_rows = seen.in_order()
+        assert (got[:, 0] == np.arange(PACKETS)).all(), "every packet leaves once"
+        assert (got[:, 1:] == fates).all()
+        assert (got_rows[:, : rows.shape[1]] == rows).all(), "headers as rewritten"
+        assert outcome.contexts() == machine.contexts()
+        assert [outcome.metrics[name] for name in ANOMALIES] == [0, 0, 0, 0]
+        assert outcome.metrics["drops_ring"] == outcome.metrics["drops_queue"] == 0
+
+
+def test_naive_copies_lose_updates_and_it_shows() -> None:
+    program = load_program("nf:stateful-firewall")
+    setup = Setup(program, traffic(), 64, protocol="naive", profile="netfpga-sume")
+    metrics = simulate(setup).metrics
+    assert metrics["lost_updates"] > 0
+    assert metrics["stale_reads"] > metrics["lost_updates"]
+    assert metrics["reorders"] > 0
+    assert metrics["duplicate_updates"] == 0
+
+
+def lossy(**more: Any) -> dict[str, Any]:
+    program = load_program("nf:stateful-firewall")
+    return simulate(Setup(program, traffic("20Mpps"), 64, profile="netfpga-sume", **more)).metrics
+
+
+@pytest.mark.parametrize("protocol", ["instant", "cas", "naive"])
+@pytest.mark.parametrize(
+    ("drops", "setup"),
+    [
+        ("drops_queue", {"cpu": Cpu(queue=8)}),
+        ("drops_ring", {"link": Link(ring=4)}),
+        ("drops_ring", {"link": Link(bandwidth=1e9, ring=64)}),
+    ],
+)
+def test_what_is_lost_is_counted_where_it_is_lost(protocol: str, drops: str, setup: dict[str, Any]) -> None:
+    metrics = lossy(protocol=protocol, **setup)
+    assert metrics[drops] > 0
+    left = sum(metrics[f"packets_{kind}"] for kind in ("forwarded", "dropped", "to_controller", "undecided"))
+    lost = metrics["drops_queue"] + metrics["drops_ring"] + metrics["drops_nic"]
+    assert left + lost == metrics["packets"] == PACKETS
+    if protocol == "cas":
+        assert [metrics[name] for name in ANOMALIES] == [0, 0, 0, 0]
+
+
+def test_the_same_setup_gives_the_same_numbers() -> None:
+    def once() -> Callable[[], Any]:
+        service = Service(600_000, law=Law.EXPONENTIAL)
+        outcome = simulate(
+            Setup(
+                load_program("nf:stateful-firewall"),
+                traffic(),
+                64,
+                protocol="cas",
+                profile="netfpga-sume",
+                cpu=Cpu(service=service),
+            )
+        )
+        return outcome.metrics
+
+    assert once() == once()
