@@ -5,7 +5,7 @@ if __name__ != "oppcache.fastpath":
 
 from .fit import Fit, StageFit, fit
 from .limits import Limit
-from .profiles import Profile, load_profile, profile_names, runnable_profile_names
+from .profiles import Profile, load_profile, profile_names
 from .reasons import Reason
 
 __all__ = [
@@ -17,5 +17,4 @@ __all__ = [
     "fit",
     "load_profile",
     "profile_names",
-    "runnable_profile_names",
 ]

@@ -35,11 +35,6 @@ class Profile:
     description: str
     limits: Mapping[str, Limit] = field(default_factory=dict)
 
-    @property
-    def runnable(self) -> bool:
-        """Whether the hybrid of this version can simulate it: a NIC without limits or timing."""
-        return not self.limits
-
     def value(self, key: str) -> Value | None:
         """A limit's value in base units, None where there is no limit.
 
@@ -67,11 +62,6 @@ class Profile:
 def profile_names() -> list[str]:
     """Names of the shipped profiles."""
     return sorted(p.stem for p in _PROFILES.glob("*.yaml"))
-
-
-def runnable_profile_names() -> list[str]:
-    """Names of the shipped profiles that an experiment of this version can run."""
-    return [name for name in profile_names() if load_profile(name).runnable]
 
 
 def load_profile(name: str, mark: Mark | None = None) -> Profile:

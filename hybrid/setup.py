@@ -16,8 +16,19 @@ from oppcache.traffic.source import PacketSource
 
 from .counters import Metric
 
-# Protocols whose tables the engine runs; the others can be checked, not simulated.
-RUNNABLE_PROTOCOLS = ("cas", "instant", "naive")
+# Protocols whose tables the engine runs. The others keep outputs back, or run the program on the NIC alone: they can be
+# checked, not simulated.
+RUNNABLE_PROTOCOLS = (
+    "buffer-forward",
+    "cas",
+    "cas-hold",
+    "drain",
+    "forget",
+    "freeze-drop",
+    "instant",
+    "naive",
+    "write-through",
+)
 
 Observer = Callable[[np.ndarray, Any], None]
 

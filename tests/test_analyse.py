@@ -81,29 +81,12 @@ def test_bad_input_is_one_line_and_status_2(
     assert "Traceback" not in shown.err
 
 
-def test_an_experiment_refuses_a_profile_that_cannot_run_yet(capsys: Captured) -> None:
-    words = ["run", "gallery:quickstart", "--dry-run", "--set", "nic.profile=netfpga-sume"]
-    assert call(words) == 2
-    expected = "nic.profile: 'netfpga-sume' is not available in this version; available: ideal"
-    assert expected in capsys.readouterr().err
-
-
-def test_the_hybrid_refuses_it_too() -> None:
-    from oppcache.hybrid import Setup, simulate
-    from oppcache.opp import InputError, load_program
-
-    class Nothing:
-        """A source without packets."""
-
-        def chunks(self, layout: object) -> list[object]:
-            return []
-
-        def counts(self) -> dict[str, int]:
-            return {}
-
-    setup = Setup(load_program("nf:stateful-firewall"), Nothing(), 4, profile="netfpga-sume")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="'netfpga-sume' is not available to run in this version"):
-        simulate(setup)
+def test_an_experiment_takes_the_same_profiles(capsys: Captured) -> None:
+    words = ["run", "gallery:quickstart", "--dry-run", "--set", "cache.eviction=lru", "--set"]
+    assert call([*words, "nic.profile=netfpga-sume"]) == 0
+    capsys.readouterr()
+    assert call([*words, "nic.profile=netfpga-sum"]) == 2
+    assert "did you mean 'netfpga-sume'?" in capsys.readouterr().err
 
 
 def test_the_guide_shows_what_is_printed(

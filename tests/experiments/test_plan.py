@@ -74,8 +74,8 @@ def test_all_mistakes_are_told_at_once_with_their_places(write: Write) -> None:
             "belady knows the lookups to come, got a NIC or protocol that takes time",
         ),
         (
-            {"consistency": {"protocol": "drain"}},
-            "'drain' is not available in this version; available: cas, instant, naive",
+            {"consistency": {"protocol": "fetch"}},
+            "'fetch' is not available in this version; available: buffer-forward, cas, cas-hold, drain",
         ),
         ({"consistency": {"protocol": "instnt"}}, "did you mean 'instant'?"),
         ({"cache": {"eviction": "arcs"}}, "did you mean 'arc'?"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from oppcache.fastpath import load_profile, profile_names, runnable_profile_names
+from oppcache.fastpath import load_profile, profile_names
 from oppcache.fastpath.limits import SPECS
 from oppcache.fastpath.profiles_page import page
 from oppcache.opp.errors import InputError, Mark
@@ -21,7 +21,6 @@ def test_the_shipped_profiles() -> None:
         "netfpga-sume-wide",
         "smartnic-2025",
     ]
-    assert runnable_profile_names() == ["ideal"]
     assert [load_profile(name).name for name in profile_names()] == profile_names()
 
 
@@ -144,7 +143,7 @@ def test_a_profile_of_ones_own(tmp_path: Path) -> None:
         "updates: {shared_globals: false, operations: [add, mov]}\n"
     )
     profile = load_profile(str(mine))
-    assert (profile.name, profile.description, profile.runnable) == ("mine", "A test.", False)
+    assert (profile.name, profile.description) == ("mine", "A test.")
     assert profile.number("efsm.entries") == 1_000
     assert (profile.limits["efsm.entries"].kind, profile.limits["efsm.width_bits"].kind) == (
         "derived",

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from oppcache.hybrid import Control, Cpu, Link, Setup, simulate
+from oppcache.hybrid.setup import RUNNABLE_PROTOCOLS
 from oppcache.opp import load_program
 from oppcache.opp.machine import Machine
 from oppcache.slowpath import Law, Service
@@ -83,6 +84,32 @@ def test_time_changes_no_verdict_and_no_context(nf: str, name: str, protocol: st
         assert outcome.contexts() == machine.contexts()
         assert [outcome.metrics[name] for name in ANOMALIES] == [0, 0, 0, 0]
         assert outcome.metrics["drops_ring"] == outcome.metrics["drops_queue"] == 0
+
+
+@pytest.mark.parametrize("protocol", ["cas-hold", "buffer-forward"])
+def test_protocols_that_buffer_keep_the_same_machine(protocol: str) -> None:
+    program = load_program("nf:stateful-firewall")
+    machine, fates, _ = alone(program, traffic())
+    for contexts in (3, 64):
+        seen = Seen()
+        setup = Setup(program, traffic(), contexts, protocol=protocol, profile="netfpga-sume")
+        outcome = simulate(setup, observe=seen)
+        assert (seen.in_order()[0][:, 1:] == fates).all()
+        assert outcome.contexts() == machine.contexts()
+        assert [outcome.metrics[name] for name in ANOMALIES] == [0, 0, 0, 0]
+        assert outcome.metrics["held_packets_max"] > 0
+
+
+@pytest.mark.parametrize("protocol", RUNNABLE_PROTOCOLS)
+def test_every_protocol_accounts_for_every_packet(protocol: str) -> None:
+    program = load_program("nf:stateful-firewall-2stage")
+    setup = Setup(program, traffic(packets=5_000), 64, protocol=protocol, profile="netfpga-sume")
+    metrics = simulate(setup).metrics
+    kinds = ("forwarded", "dropped", "to_controller", "undecided")
+    left = sum(metrics[f"packets_{kind}"] for kind in kinds)
+    lost = metrics["drops_queue"] + metrics["drops_ring"] + metrics["drops_nic"]
+    assert left + lost == metrics["packets"] == 5_000
+    assert (lost > 0) == (protocol == "freeze-drop")
 
 
 def test_naive_copies_lose_updates_and_it_shows() -> None:
