@@ -16,7 +16,7 @@ _HEAD = """\
 A profile is a YAML file that says what a NIC can hold, what it can do, and how long it takes. The shipped ones
 are in `fastpath/profiles/`; a file of your own works wherever a profile's name does. `oppcache analyse PROGRAM
 --nic PROFILE` says what of a program fits, and every reason why something does not ([Analyse](analyse.md)).
-Experiments of this version run only the profile `ideal`, which has no limits and takes no time.
+Experiments run any of them ([Time](time.md)); `ideal` has no limits and takes no time.
 
 ```text
 profile: my-nic
