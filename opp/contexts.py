@@ -284,3 +284,33 @@ def grow(program: A.ProgramArrays, store: Store, reserve: int) -> Store:
         with np.errstate(over="ignore"):
             rehash(program, new, t)
     return new
+
+
+def renew(program: A.ProgramArrays, store: Store, reserve: int) -> Store:
+    """As :func:`grow`, but records of keys that have no context are left out first, and their places in the index.
+
+    So a store needs room for the contexts that live, not for every key that was ever seen. Records get other numbers:
+    nothing may hold on to one. Not for stores with NIC slots.
+
+    Raises:
+        MemoryError: a table would need more than :data:`MAX_RECORDS` records.
+    """
+    old = store.tables
+    living = []
+    for t in range(len(old)):
+        stride, base, used = int(program.tables["stride"][t]), int(old["base"][t]), int(old["used"][t])
+        records = store.memory[base : base + used * stride].reshape(used, stride)
+        living.append(records[(records[:, C_STATE] & _EXISTS) != _ZERO])
+    counts = np.array([len(records) for records in living], np.int64)
+    # At least half of the records are free then, or this would be done over and over.
+    capacities = np.maximum(old["capacity"], 2 * (counts + reserve))
+    if (capacities > MAX_RECORDS).any():
+        raise MemoryError(f"more than {MAX_RECORDS} contexts in one table")
+    new = allocate(program, capacities, old["nic_slots"])
+    for t, records in enumerate(living):
+        base = int(new.tables["base"][t])
+        new.memory[base : base + records.size] = records.ravel()
+        new.tables["used"][t] = len(records)
+        with np.errstate(over="ignore"):
+            rehash(program, new, t)
+    return new

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from . import arrays as A
 from . import contents
 from .contents import Context, KeyValues
-from .contexts import grow, has_room, make_store, reset
+from .contexts import grow, has_room, make_store, renew, reset
 from .editing import Editor
 from .emission import Made, has_queue_room, make_scratch, makes_packets, take
 from .entry_counts import Counts, entry_counts
@@ -180,7 +180,7 @@ class Machine:
                 done = int(sweep_contexts(*args, self._scratch, np.zeros(self.layout.words, np.uint64)))
                 if done == len(due) and not waiting(self._scratch):
                     break
-                self._make_room()
+                self._make_room(grow)  # what is due is known by its record
         self._collect()
         return int(self._scratch[A.S_SWEPT]) - before
 
@@ -193,10 +193,10 @@ class Machine:
         if self._scratch[A.S_TAIL]:
             self._made.append(take(self._scratch, self.layout.words))
 
-    def _make_room(self) -> None:
-        """Store or queue are short: take out what has run, and let grow what is short still."""
+    def _make_room(self, make: Callable[[A.ProgramArrays, A.Store, int], A.Store] = renew) -> None:
+        """Store or queue are short: take out what has run or is no more, and let grow what is short still."""
         if not has_room(self.store, RESERVE):
-            self.store = grow(self.lowered.arrays, self.store, RESERVE)
+            self.store = make(self.lowered.arrays, self.store, RESERVE)
         self._collect()
         if not has_queue_room(self._scratch):
             self._scratch = make_scratch(self.lowered, self._scratch)

@@ -114,6 +114,36 @@ def test_a_table_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
         grow(machine.lowered.arrays, machine.store, 1 << 20)
 
 
+def test_keys_that_have_no_context_any_more_take_no_room() -> None:
+    """A scan of ports, say, must not make the store of a machine grow for ever."""
+    passing = {
+        "program": "p",
+        "tables": {"flow": {"states": ["new", "kept"], "registers": ["n"]}},
+        "stages": [
+            {
+                "name": "s",
+                "table": "flow",
+                "key": ["packet_length"],
+                "entries": [
+                    {"name": "kept", "match": {"packet_length": 0}, "next_state": "kept"},
+                    {"name": "gone", "match": {"packet_length": "1-4294967295"}, "next_state": "delete"},
+                ],
+            }
+        ],
+    }
+    passing["stages"][0]["entries"][0]["updates"] = [{"set": "R.n", "op": "add", "args": ["R.n", 1]}]  # type: ignore[index]
+    machine = Machine(load_program(passing))
+    before = machine.store.memory.size
+    for start in range(0, 40_000, 4_000):
+        rows = np.zeros((4_000, machine.layout.words), np.uint64)
+        rows[:, W_LENGTH] = np.arange(start, start + 4_000)
+        rows[0, W_LENGTH] = 0
+        machine.process(rows)
+    assert machine.store.memory.size == before
+    assert machine.store.tables["used"][0] < 4_000
+    assert machine.contexts() == {"flow": {(0,): (1, (10,), (0, 0, -1, -1, 0))}}
+
+
 def test_random_is_keyed_by_the_seed(random_programs: ModuleType) -> None:
     drawing = {
         "program": "p",
