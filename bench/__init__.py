@@ -3,7 +3,8 @@
 A benchmark module has ``TITLE``, ``UNIT``, ``EXCLUDES`` (what its figures leave out) and a context manager
 ``candidates(quick)`` that prepares inputs and yields a dictionary of name to function; a function processes
 its workload once and returns how many units that were. The first candidate is ours; the others are peers, unless
-``RATIO`` words what the ratio of the first to another is.
+``RATIO`` words what the ratio of the first to another is. With a function ``against(name)`` a benchmark names the
+candidate that each is compared with, "" for none; ``ROUNDS`` is its number of rounds.
 """
 
 if __name__ != "oppcache.bench":

@@ -35,7 +35,8 @@ class Measured:
     Attributes:
         per_second: median of units per second over the rounds.
         lowest, highest: the rounds' extremes.
-        ratio: ours divided by this one, as the median of the rounds' ratios; per unit of work.
+        ratio: ours divided by this one, as the median of the rounds' ratios; per unit of work. Where the benchmark
+            says what each candidate is compared with, this one divided by that; None for none.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Measured:
     per_second: float
     lowest: float
     highest: float
-    ratio: float
+    ratio: float | None
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,7 @@ class Report:
         width = max(len(m.name) for m in self.measured)
         lines = [f"{self.benchmark}: {self.title}", f"  excluded: {self.excludes}"]
         for m in self.measured:
-            ours = m is self.measured[0]
-            ratio = "" if ours else "   " + self.ratio_text.format(m.ratio)
+            ratio = "" if m.ratio is None else "   " + self.ratio_text.format(m.ratio)
             lines.append(
                 f"  {m.name:<{width}}  {_si(m.per_second):>9} {self.unit}/s "
                 f"(median of {self.rounds}; {_si(m.lowest)} to {_si(m.highest)}){ratio}"
@@ -100,7 +100,7 @@ def run_benchmark(name: str, *, quick: bool = False, rounds: int | None = None) 
         message = f"unknown benchmark {name!r}; known: {', '.join(known)}"
         raise InputError(Problem(message, Mark("bench"), near_miss(name, known)))
     module: ModuleType = importlib.import_module(f".{name}", __package__)
-    rounds = rounds or (2 if quick else ROUNDS)
+    rounds = rounds or (2 if quick else int(getattr(module, "ROUNDS", ROUNDS)))
     prepare: Candidates = module.candidates
     with prepare(quick) as candidates:
         rates = _interleave(candidates, rounds)
@@ -110,7 +110,7 @@ def run_benchmark(name: str, *, quick: bool = False, rounds: int | None = None) 
         unit=module.UNIT,
         excludes=module.EXCLUDES,
         rounds=rounds,
-        measured=_summarise(rates),
+        measured=_summarise(rates, getattr(module, "against", None)),
         missing=[p for p in getattr(module, "PEERS", ()) if importlib.util.find_spec(p) is None],
         machine=describe_machine(),
         ratio_text=getattr(module, "RATIO", Report.ratio_text),
@@ -130,12 +130,22 @@ def _interleave(candidates: dict[str, Candidate], rounds: int) -> dict[str, list
     return rates
 
 
-def _summarise(rates: dict[str, list[tuple[int, float]]]) -> list[Measured]:
-    ours = [rate for _, rate in next(iter(rates.values()))]
+def _summarise(
+    rates: dict[str, list[tuple[int, float]]], against: Callable[[str], str] | None
+) -> list[Measured]:
+    """Figures of every candidate; ``against`` names the one that a candidate is compared with."""
+    first = next(iter(rates))
     out = []
     for name, rows in rates.items():
         speeds = [rate for _, rate in rows]
-        ratio = statistics.median(a / b for a, b in zip(ours, speeds, strict=True))
+        if against is None:
+            above, below = (first, name) if name != first else ("", "")
+        else:
+            above, below = name, against(name)
+        ratio = None
+        if above in rates and below in rates:
+            pairs = zip(rates[above], rates[below], strict=True)
+            ratio = statistics.median(a / b for (_, a), (_, b) in pairs)
         out.append(Measured(name, rows[0][0], statistics.median(speeds), min(speeds), max(speeds), ratio))
     return out
 
