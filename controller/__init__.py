@@ -11,7 +11,7 @@ if __name__ != "oppcache.controller":
     )
 
 from .interface import ENTRY, LOCAL_PORT, METADATA, PKTTYPE, REJECTS, reject_name
-from .library import load_iptables, load_translation, shipped_rulesets
+from .library import load_iptables, load_translation, shipped_file, shipped_rulesets
 from .parser import load_ruleset, parse_ruleset
 from .ruleset import Chain, Match, Option, Rule, Ruleset, Table, Target
 from .topology import Interface, Route, RoutingRule, Topology, load_topology, topology_from
@@ -42,6 +42,7 @@ __all__ = [
     "load_translation",
     "parse_ruleset",
     "reject_name",
+    "shipped_file",
     "shipped_rulesets",
     "topology_from",
     "translate",

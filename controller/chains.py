@@ -34,6 +34,7 @@ from .world import World
 MAX_CLAUSES = 64  # of a jump that is flattened
 MAX_ENTRIES = 200_000
 _NO_FRAGMENT = valid("later_fragment", False)
+_GUARD_SUBJECTS = {("field", "ip.proto")}
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Chains:
         self.problems = problems
         self.only = only
         self.entries = 0
+        self.accept_actions: tuple[Action, ...] = ()
         self._simple: dict[str, bool] = {}
 
     def hook(self, name: str, accept: Label) -> Label:
@@ -63,14 +65,14 @@ class Chains:
             where packets enter it: ``accept`` itself if it lets everything pass.
         """
         chain = self.table.chains[name]
-        if not chain.rules and chain.policy != "DROP":
+        if not chain.rules and chain.policy != "DROP" and not self.accept_actions:
             return accept
         self.accept = accept
         self.world.table, self.world.hook = self.table.name, name
         self.flow.prefix = f"{self.table.name} {name}"
         start = Label(self.flow.prefix)
         self.flow.here(start)
-        policy = Exit(accept) if chain.policy == "ACCEPT" else Exit(None, (DROP,))
+        policy = Exit(accept, self.accept_actions) if chain.policy == "ACCEPT" else Exit(None, (DROP,))
         if self.only:
             self.flow.entry(negation(self.only), "already decided", goto=accept)
         self._rules(chain, ALWAYS, policy)
@@ -149,9 +151,12 @@ class Chains:
         fresh = []
         for clause in guarded:
             key = frozenset(clause.items())
-            if any(known <= key for known in draft.guards):
+            everything = frozenset(
+                item for item in key if item[0] in _GUARD_SUBJECTS or item[0][0] == "valid"
+            )
+            if key in draft.guards or everything in draft.guards:
                 continue
-            draft.guards.append(key)
+            draft.guards.add(key)
             fresh.append(clause)
         if fresh:
             self.flow.entry(fresh, f"{name} cut off", (DROP,))
@@ -172,15 +177,16 @@ class Chains:
 
     def _effect(self, effect: Effect, rule: Rule, name: str, clauses: Clauses, way: Exit) -> None:
         goto = None
+        final: tuple[Action, ...] = ()
         if effect.kind == "accept":
-            goto = self.accept
+            goto, final = self.accept, self.accept_actions
         elif effect.kind == "return":
             self.entries += len(clauses)
             self.flow.entry(clauses, name, way.actions, goto=way.label, mark=rule.mark)
             return
         changed = effect.changed if effect.kind == "continue" else None
         if effect.gate is None:
-            self._entry(clauses, name, effect.actions, goto=goto, changed=changed, rule=rule)
+            self._entry(clauses, name, (*effect.actions, *final), goto=goto, changed=changed, rule=rule)
             return
         self.flow.make_room(clauses)
         draft = self._stage_for(effect.stateful)

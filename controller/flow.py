@@ -86,7 +86,7 @@ class Draft:
     default: tuple[Entry, Label | str | None] | None = None
     pending: list[tuple[Clause, frozenset[Subject]]] = field(default_factory=list)
     names: dict[str, int] = field(default_factory=dict)
-    guards: list[frozenset[tuple[Subject, Any]]] = field(default_factory=list)
+    guards: set[frozenset[tuple[Subject, Any]]] = field(default_factory=set)
 
     # Arithmetic: each call adds a temporary, or finds the same one.
 

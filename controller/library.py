@@ -41,6 +41,12 @@ def ruleset_path(source: str | Path, mark: Mark | None = None) -> Path:
     raise InputError(f"no ruleset {str(source)!r} ({what})", mark or Mark(str(source)))
 
 
+def shipped_file(path: Path) -> Path:
+    """A file, or the one of that name that comes with the shipped rulesets where there is none."""
+    beside = _RULESETS / path.name
+    return path if path.exists() or not beside.exists() else beside
+
+
 def load_translation(
     rules: str | Path, topology: str | Path | None = None, conntrack: str = "linux"
 ) -> Translation:
@@ -100,4 +106,4 @@ def implied_topology(ruleset: Ruleset) -> Topology:
     return Topology(plain.interfaces, (*plain.routes, default), plain.rules)
 
 
-__all__ = ["Interface", "load_iptables", "load_translation", "shipped_rulesets"]
+__all__ = ["Interface", "load_iptables", "load_translation", "shipped_file", "shipped_rulesets"]

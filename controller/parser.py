@@ -17,6 +17,7 @@ from .rule_reader import RuleReader
 from .ruleset import BUILTIN, Chain, Ruleset, Table
 
 _COUNTERS = re.compile(r"\[\d+:\d+\]")
+_SPECIAL = re.compile("[\"'\\\\#]")
 _MAX_NAME = 28
 _MAX_RULES = 100_000
 
@@ -151,7 +152,7 @@ class _File:
     def command(self, text: str, mark: Mark) -> None:
         text = _COUNTERS.sub("", text, count=1).strip() if text.startswith("[") else text
         try:
-            words = shlex.split(text, comments=self.current is None)
+            words = _words(text, comments=self.current is None)
         except ValueError as error:
             self.problems.add(f"cannot be split into words: {error}", mark)
             return
@@ -236,6 +237,17 @@ class _File:
             return
         old[place:place] = parsed
         chains[name] = replace(chain, rules=tuple(old))
+
+
+def _words(text: str, *, comments: bool) -> list[str]:
+    """Words as a shell has them.
+
+    Raises:
+        ValueError: a quotation has no end.
+    """
+    if not _SPECIAL.search(text):
+        return text.split()
+    return shlex.split(text, comments=comments)
 
 
 def _take_table(words: list[str]) -> tuple[list[str], str | None]:

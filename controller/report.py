@@ -17,7 +17,8 @@ def as_dict(translation: Translation) -> dict[str, Any]:
         "conntrack": translation.conntrack or None,
         "reassemble": translation.reassemble,
         "stateful_stages": sum(s.table is not None for s in program.stages),
-        "stateless_stages": sum(s.table is None for s in program.stages),
+        "stateless_stages": sum(s.table is None and not is_fixed(s) for s in program.stages),
+        "router_stages": sum(is_fixed(s) for s in program.stages),
         "entries": sum(len(s.entries) for s in program.stages),
         "tables": [{"name": t.name, "registers": len(t.registers)} for t in program.tables],
         "globals": [f"{g.name}.{v.name}" for g in program.globals for v in g.variables],
@@ -25,10 +26,23 @@ def as_dict(translation: Translation) -> dict[str, Any]:
     }
 
 
+def is_fixed(stage: Stage) -> bool:
+    """Whether a stage is the router's own work (which hook, routing, the way out), a fixed function of a device."""
+    return stage.name.startswith("router ")
+
+
+def _kind(stage: Stage) -> str:
+    if stage.commit:
+        return "commit"
+    if is_fixed(stage):
+        return "router"
+    return "stateful" if stage.table is not None else "stateless"
+
+
 def _stage(stage: Stage) -> dict[str, Any]:
     return {
         "name": stage.name,
-        "kind": "commit" if stage.commit else "stateful" if stage.table is not None else "stateless",
+        "kind": _kind(stage),
         "table": stage.table,
         "entries": len(stage.entries) + (stage.default is not None),
         "temporaries": len(stage.temporaries),
@@ -44,7 +58,7 @@ def as_text(translation: Translation) -> str:
     )
     lines = [
         f"program {facts['program']}: {facts['stateful_stages']} stateful and {facts['stateless_stages']} "
-        f"stateless stages, {facts['entries']} entries; {block}",
+        f"stateless stages and {facts['router_stages']} of the router itself, {facts['entries']} entries; {block}",
     ]
     if facts["reassemble"]:
         lines.append("fragments are put together before the program")

@@ -55,7 +55,7 @@ def _rule_clauses(rule: RoutingRule, topology: Topology, side: Clause) -> Clause
     return None if rule.output else out
 
 
-def _lookups(topology: Topology, side: Clause) -> Iterator[tuple[Clause, Route]]:
+def lookups(topology: Topology, side: Clause) -> Iterator[tuple[Clause, Route]]:
     """Every (where, route) that a packet is tried against, in order."""
     for rule in topology.rules:
         where = _rule_clauses(rule, topology, side)
@@ -72,9 +72,9 @@ def _lookups(topology: Topology, side: Clause) -> Iterator[tuple[Clause, Route]]
 
 def emit_output_route(flow: Flow, world: World) -> None:
     """Where packets of the local stack go: sets ``oif`` and ``nexthop``; one that has no way is dropped."""
-    flow.begin("route output")
+    flow.begin("router output route")
     topology = world.topology
-    for i, (clause, route) in enumerate(_lookups(topology, OWN)):
+    for i, (clause, route) in enumerate(lookups(topology, OWN)):
         name = f"{route.table} {route.destination} {i}"
         if route.type == "local":
             flow.entry([clause], name, puts(oif=LOOPBACK, nexthop=0))
@@ -83,12 +83,13 @@ def emit_output_route(flow: Flow, world: World) -> None:
         elif route.type in _REFUSING or route.type == "blackhole":
             flow.entry([clause], name, (DROP,))
         else:
-            flow.entry([clause], name, _out(topology, route))
+            flow.entry([clause], name, way_out(topology, route))
     flow.entry([OWN], "no route", (DROP,))
     flow.close()
 
 
-def _out(topology: Topology, route: Route) -> tuple[Action, ...]:
+def way_out(topology: Topology, route: Route) -> tuple[Action, ...]:
+    """Actions that set a route's interface and next hop."""
     number = topology.by_name[route.device].number if route.device else _device_of(topology, route)
     return puts(oif=number, nexthop=int(route.via) if route.via is not None else 0)
 
@@ -107,14 +108,14 @@ def emit_input_route(flow: Flow, world: World, local: Label, forward: Label) -> 
     topology = world.topology
     _martians(flow, world)
     _reverse_path(flow, world)
-    flow.begin("route input")
+    flow.begin("router input route")
     here = [{**WIRE, **field("ipv4.dst", Spans.of((U32, U32)))}]
     here.append({**WIRE, **field("ipv4.dst", Spans.values([_ALL_HOSTS]))})
     flow.entry(here, "to all hosts", puts(oif=0), goto=local)
     flow.entry([{**WIRE, **field("ipv4.dst", _MULTICAST)}], "to a group", (DROP,))
     fine = Label("forwarding")
     forwards = topology.setting("net.ipv4.ip_forward", 1) != 0
-    for i, (clause, route) in enumerate(_lookups(topology, WIRE)):
+    for i, (clause, route) in enumerate(lookups(topology, WIRE)):
         name = f"{route.table} {route.destination} {i}"
         if route.type in ("local", "broadcast"):
             flow.entry([clause], name, puts(oif=0), goto=local)
@@ -125,7 +126,7 @@ def emit_input_route(flow: Flow, world: World, local: Label, forward: Label) -> 
         elif route.type in _REFUSING:
             flow.entry([clause], name, (*puts(reject=REJECTS.index(_REFUSING[route.type])), DROP))
         else:
-            flow.entry([clause], name, _out(topology, route), goto=fine)
+            flow.entry([clause], name, way_out(topology, route), goto=fine)
     no_route = puts(reject=REJECTS.index("icmp-no-route")) if forwards else ()
     flow.entry([WIRE], "no route", (*no_route, DROP))
     flow.here(fine)
@@ -137,7 +138,7 @@ def _martians(flow: Flow, world: World) -> None:
     topology = world.topology
     wire = FRESH
     own = Spans.values(int(a) for a in topology.local_addresses)
-    flow.begin("martians")
+    flow.begin("router martians")
     zero = Spans.of((0, 0x00FF_FFFF))
     bad: Clauses = [
         {**wire, **field("ipv4.src", Spans.of(*_MULTICAST.spans, (U32, U32), *_LOOPBACK_NET.spans))},
@@ -169,7 +170,7 @@ def _reverse_path(flow: Flow, world: World) -> None:
     }
     if not any(modes.values()):
         return
-    flow.begin("reverse path")
+    flow.begin("router reverse path")
     go_on = Label("reverse path is fine")
     exempt = Spans.of((0, 0x00FF_FFFF))
     flow.entry([{**FRESH, **field("ipv4.src", exempt)}], "from nowhere", goto=go_on)
@@ -188,7 +189,7 @@ def _reverse_path(flow: Flow, world: World) -> None:
 
 def _forwarding(flow: Flow, world: World, forward: Label) -> None:
     """What ``ip_forward`` does before the FORWARD hook."""
-    flow.begin("forwarding")
+    flow.begin("router forwarding")
     not_host = Spans.values([PKTTYPE.HOST]).complement(U32)
     flow.entry([{**WIRE, **metadata("pkttype", not_host)}], "not to this host", (DROP,))
     expired = REJECTS.index("icmp-time-exceeded")

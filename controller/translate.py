@@ -8,7 +8,7 @@ from oppcache.opp.errors import InputError, Mark, Problems
 from oppcache.opp.program import Action, Operand, Program
 from oppcache.opp.validate import validate
 
-from . import confirm, rewriting, routing, tracking
+from . import confirm, paper, rewriting, routing, tracking
 from .chains import Chains
 from .clauses import Clause, Spans, metadata
 from .extensions import matches, targets
@@ -57,9 +57,16 @@ def translate(
         )
     problems = Problems()
     world = World(topology)
+    world.paper = conntrack == "paper"
     _survey(ruleset, world, problems)
     problems.raise_if_any()
-    flow = _Pipeline(ruleset, world, problems).build()
+    if conntrack == "paper":
+        paper.refusals(ruleset, problems)
+        problems.raise_if_any()
+        flow = Flow()
+        paper.build(flow, world, ruleset, problems)
+    else:
+        flow = _Pipeline(ruleset, world, problems).build()
     problems.raise_if_any()
     program = Program(
         name=name,
@@ -103,9 +110,9 @@ def _survey(ruleset: Ruleset, world: World, problems: Problems) -> None:
             world.lowered_matches(rule)
         except BadValue as error:
             problems.add(str(error), rule.mark)
-    if world.tracking:
+    if world.tracking and not world.paper:
         tracking.declare(world)
-    if "nat" in ruleset.tables:
+    if "nat" in ruleset.tables and not world.paper:
         rewriting.declare(world)
 
 
@@ -123,7 +130,7 @@ class _Pipeline:
         nat = "nat" in self.ruleset.tables
         inward, outward = Label("from a wire"), Label("from the local stack")
         tracked = Label("tracking")
-        flow.begin("entry")
+        flow.begin("router entry")
         flow.entry([routing.WIRE], "from a wire", goto=inward)
         flow.otherwise(outward)
         flow.here(outward)
@@ -153,7 +160,7 @@ class _Pipeline:
         if table in self.ruleset.tables:
             start = chains.hook("OUTPUT", after)
             if start is after:
-                flow.begin(f"{table} OUTPUT")
+                flow.begin(f"router {table} OUTPUT")
                 flow.otherwise(after)
             flow.here(inward)
             chains.hook("PREROUTING", after)
@@ -170,13 +177,13 @@ class _Pipeline:
         flow, chains = self.flow, self.chains(table, only)
         after, own = Label(f"after {table}"), Label(f"{table} OUTPUT")
         flow.close()
-        flow.begin(f"{table} side")
+        flow.begin(f"router {table}")
         flow.entry([routing.OWN], "from the local stack", goto=own)
         start = Label()
         flow.otherwise(start)
         flow.here(start)
         if chains.hook("PREROUTING", after) is after:
-            flow.begin(f"{table} PREROUTING")
+            flow.begin(f"router {table} PREROUTING")
             flow.otherwise(after)
         flow.here(own)
         chains.hook("OUTPUT", after)
@@ -187,14 +194,14 @@ class _Pipeline:
         flow, world = self.flow, self.world
         self.local, self.forward, self.own = Label("INPUT"), Label("FORWARD"), Label("OUTPUT")
         flow.close()
-        flow.begin("route")
+        flow.begin("router side")
         wire = Label("route wire")
         flow.entry([routing.WIRE], "from a wire", goto=wire)
         again = Label("route own")
         flow.otherwise(again)
         flow.here(again)
         routing.emit_output_route(flow, world)
-        flow.begin("routed")
+        flow.begin("router own")
         flow.entry([routing.OWN], "from the local stack", goto=self.own)
         flow.close()
         flow.here(wire)
@@ -213,14 +220,14 @@ class _Pipeline:
         flow.here(after_input)
         delivered = Label("delivered")
         self.world.need_word("local")
-        flow.begin("local delivery")
+        flow.begin("router local")
         flow.entry([{}], "delivered", puts(local=1), goto=delivered)
         flow.here(delivered)
         if nat:
             self.through([("nat", "INPUT")], sources)
-            flow.begin("INPUT done")
+            flow.begin("router INPUT")
         else:
-            flow.begin("INPUT done")
+            flow.begin("router INPUT")
         flow.otherwise(sources)
         flow.here(post)
         self.through([("mangle", "POSTROUTING"), *([("nat", "POSTROUTING")] if nat else [])], sources)
@@ -232,7 +239,7 @@ class _Pipeline:
         before = len(self.flow.drafts)
         self.through(hooks, after)
         if len(self.flow.drafts) == before:
-            self.flow.begin(start.name)
+            self.flow.begin(f"router {start.name}")
             self.flow.otherwise(after)
 
     def through(self, hooks: list[tuple[str, str]], after: Label) -> None:
@@ -254,7 +261,7 @@ class _Pipeline:
         """The verdict, and what is written of a new connection."""
         flow, world = self.flow, self.world
         flow.close()
-        flow.begin("leave")
+        flow.begin("router leave")
         to_stack = Action("output", operand=Operand("const", value=LOCAL_PORT))
         to_wire = Action("output", operand=Operand("metadata", "oif"))
         new = confirm.NEW_ONE if world.tracking else None

@@ -32,6 +32,7 @@ class World:
     counted: dict[str, tuple[int, str]] = field(default_factory=dict)
     accounting: bool = False
     tracking: bool = False
+    paper: bool = False
     zones: bool = False
     hits: dict[str, int] = field(default_factory=dict)
     table: str = ""

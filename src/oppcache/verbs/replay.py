@@ -12,8 +12,8 @@ from .common import Format, FormatOption
 
 RANK = 54
 EXAMPLE = (
-    "oppcache replay --rules rules.v4 --topology topology.json --packets packets.pcap --sidecar packets.csv "
-    "--out answer.jsonl"
+    "oppcache replay --rules three-functions.v4 --packets three-functions.pcap "
+    "--sidecar three-functions.csv --out answer.jsonl"
 )
 
 
@@ -43,7 +43,7 @@ def replay(
     format: FormatOption = Format.text,
 ) -> None:
     """Say packet by packet what a router with a translated ruleset does: verdict, ways out, rewritten headers."""
-    from oppcache.controller import load_translation
+    from oppcache.controller import load_translation, shipped_file
     from oppcache.controller.shell import Shell, load_packets, write_records
     from oppcache.controller.shell import replay as run
     from oppcache.controller.tables import Tables
@@ -51,7 +51,7 @@ def replay(
 
     translation = load_translation(rules, topology, conntrack)
     router = translation.topology
-    sent = load_packets(packets, sidecar, router.by_name)
+    sent = load_packets(shipped_file(packets), shipped_file(sidecar), router.by_name)
     if hybrid is not None:
         from oppcache.experiments.hybrid_runner import make_hybrid_runner
 
