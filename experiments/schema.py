@@ -72,6 +72,12 @@ class Nic(Section):
         default="ideal", title="NIC profile", description="a NIC model's name", examples=["ideal"]
     )
     contexts: Count = Field(default=4096, title="contexts per table")
+    organisation: (
+        Literal["fully-associative", "direct-mapped", "set-associative", "d-left", "cuckoo"] | None
+    ) = Field(default=None, title="context table", description="absent: as the profile")
+    entries: OptionalPositiveCount = Field(
+        default=None, title="ternary entries per stage", description="absent: as the profile"
+    )
     hazard: Literal["stall", "stale", "none"] | None = Field(
         default=None,
         title="same-flow hazard",
@@ -96,6 +102,7 @@ class Control(Section):
     burst: PositiveCount = Field(default=32, title="inserts at once")
     queue: PositiveCount = Field(default=1024, title="inserts that may wait")
     bandwidth: BitsPerSecond = Field(default=8e9, title="control bandwidth")
+    rules: EventsPerSecond = Field(default=1e3, title="rule changes per second")
 
 
 class Cpu(Section):
@@ -138,6 +145,12 @@ class Cache(Section):
         description="a policy's name, or a Python file (a plug-in is code that runs)",
         examples=["fifo", "lru", "sieve", "belady", "my_policy.py"],
     )
+    rules: Literal["none", "dependent-sets", "cover-sets", "mixed-sets"] = Field(
+        default="none",
+        title="rule caching",
+        description="which entries the NIC holds of a stage that has more than it has room for",
+    )
+    rules_interval: PositiveNanoseconds = Field(default=10_000_000, title="time between updates of rules")
     unit: Literal["context", "bundle"] = Field(default="context", title="unit of caching")
 
 

@@ -77,7 +77,7 @@ def warm_up_source(plan: RunPlan) -> None:
 
 def make_setup(plan: RunPlan) -> Any:
     """Return the :class:`oppcache.hybrid.Setup` of a run."""
-    from oppcache.hybrid import Control, Cpu, Link, Migration, Setup
+    from oppcache.hybrid import Control, Cpu, Link, Migration, RuleSettings, Setup
     from oppcache.slowpath import Law, Service
 
     from .programs import load
@@ -94,7 +94,7 @@ def make_setup(plan: RunPlan) -> Any:
         seed=plan.seed,
         warmup=config.traffic.warmup,
         link=Link(**dict(config.link)),
-        control=Control(**dict(config.control)),
+        control=Control(**config.control.model_dump(exclude={"rules"})),
         cpu=Cpu(
             config.cpu.cores,
             Service(
@@ -114,6 +114,13 @@ def make_setup(plan: RunPlan) -> Any:
             config.consistency.writeback_interval or 0,
         ),
         hazard=config.nic.hazard or "",
+        organisation=config.nic.organisation or "",
+        rules=RuleSettings(
+            "" if config.cache.rules == "none" else config.cache.rules,
+            config.nic.entries,
+            config.control.rules,
+            config.cache.rules_interval,
+        ),
     )
 
 

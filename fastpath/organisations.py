@@ -78,14 +78,19 @@ def organisation(name: str) -> Organisation:
     return ORGANISATIONS[name]
 
 
-def organisation_of(profile: Profile) -> Organisation:
+def organisation_of(profile: Profile, name: str = "") -> Organisation:
     """Return a profile's organisation, fully associative if it names none, with the numbers that it gives.
 
+    Args:
+        profile: the NIC's.
+        name: another organisation instead, with its usual numbers.
+
     Raises:
-        InputError: more choices than :data:`MAX_CHOICES`, or none, or no ways.
+        InputError: no such organisation; more choices than :data:`MAX_CHOICES`, or none, or no ways.
     """
-    usual = organisation(str(profile.value("contexts.organisation") or "fully-associative"))
-    if not usual.choices:
+    own = str(profile.value("contexts.organisation") or "fully-associative")
+    usual = organisation(name or own)
+    if not usual.choices or usual.name != own:
         return usual
     names = ("choices", "ways", "load", *(("stash", "moves", "kick_back") if usual.moves else ()))
     given: dict[str, Any] = {name: profile.value(f"contexts.{name}") for name in names}

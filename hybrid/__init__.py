@@ -8,7 +8,7 @@ if __name__ != "oppcache.hybrid":
     raise ImportError(f"import oppcache.hybrid, not {__name__}: a second copy would not share its classes")
 
 from .faults import PolicyFault
-from .setup import Control, Cpu, Link, Migration, Outcome, Setup
+from .setup import Control, Cpu, Link, Migration, Outcome, RuleSettings, Setup
 from .simulation import simulate
 from .stepping import HybridMachine
 from .warm import warm_up
@@ -21,6 +21,7 @@ __all__ = [
     "Migration",
     "Outcome",
     "PolicyFault",
+    "RuleSettings",
     "Setup",
     "simulate",
     "warm_up",

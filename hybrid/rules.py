@@ -17,24 +17,9 @@ from oppcache.fastpath import Limit, Profile
 from oppcache.fastpath.tcam import Row, Tcam, rows_of_stage
 from oppcache.opp.lower import Lowered
 
+from .setup import RuleSettings
+
 _ROWS = "efsm.entries"
-
-
-@dataclass(frozen=True)
-class RuleSettings:
-    """How rules are cached.
-
-    Attributes:
-        algorithm: one of :data:`oppcache.cache.rules.ALGORITHMS`; empty: stages that do not fit run on the CPU.
-        rows: ternary rows of each stage; None: as the profile says.
-        changes: entries put in, covered or taken out a second, at most.
-        interval: between updates, ns.
-    """
-
-    algorithm: str = ""
-    rows: int | None = None
-    changes: float = 1_000.0
-    interval: int = 10_000_000
 
 
 def limited(profile: Profile, settings: RuleSettings) -> Profile:

@@ -96,6 +96,23 @@ class Migration:
 
 
 @dataclass(frozen=True)
+class RuleSettings:
+    """How rules are cached where a stage has more entries than the NIC has ternary rows.
+
+    Attributes:
+        algorithm: one of :data:`oppcache.cache.rules.ALGORITHMS`; empty: stages that do not fit run on the CPU.
+        rows: ternary rows of each stage; None: as the profile says.
+        changes: entries put in, covered or taken out a second, at most.
+        interval: between updates, ns.
+    """
+
+    algorithm: str = ""
+    rows: int | None = None
+    changes: float = 1_000.0
+    interval: int = 10_000_000
+
+
+@dataclass(frozen=True)
 class Setup:
     """One run.
 
@@ -112,6 +129,8 @@ class Setup:
         link, control, cpu, migration: the machines around a NIC that takes time, and how contexts move.
         hazard: what the pipeline does about packets of one context close behind each other: ``stall``, ``stale`` or
             ``none``; empty: as the profile says.
+        organisation: of the context tables; empty: as the profile says.
+        rules: how a stage with more entries than the NIC has rows is shared.
         poison: overwrite contexts that were moved away, so that any use of them shows (for tests).
     """
 
@@ -130,11 +149,14 @@ class Setup:
     cpu: Cpu = field(default_factory=Cpu)
     migration: Migration = Migration()
     hazard: str = ""
+    organisation: str = ""
+    rules: RuleSettings = RuleSettings()
 
     @property
     def timed(self) -> bool:
         """Whether anything takes time: else it is the textbook's cache."""
-        return self.protocol != "instant" or self.profile != "ideal"
+        beyond = self.organisation or self.rules.algorithm or self.rules.rows is not None
+        return self.protocol != "instant" or self.profile != "ideal" or bool(beyond)
 
 
 @dataclass(frozen=True)

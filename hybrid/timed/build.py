@@ -40,6 +40,7 @@ from ..account import FLOW_DTYPE, Tally, make_tally
 from ..flows import counts_flows
 from ..placement import Placement, place
 from ..rehearsal import rehearse
+from ..rules import without_limit
 from ..setup import Setup
 from . import state as S
 from .records import BUCKETS
@@ -63,7 +64,8 @@ def build(
     """
     protocol = load_protocol(setup.protocol)
     arrays = lowered.arrays
-    placement = place(setup.program, lowered, profile, moves_take_time=not protocol.instantaneous)
+    placed = without_limit(profile) if setup.rules.algorithm else profile
+    placement = place(setup.program, lowered, placed, moves_take_time=not protocol.instantaneous)
     tables = _tables(setup, arrays, profile, placement)
     slots = [int(n) for n in tables.rows["contexts"]]
     store = make_store(arrays, max(slots, default=0), capacity=4 * RESERVE)
@@ -88,7 +90,8 @@ def build(
         plan=_plan(placement),
         images=np.zeros((stages, S.IMAGES, 2 * words), np.uint64),
         image_of=np.zeros((stages, S.IMAGES + 1, 2), np.int64),
-        runnable=placement.entries,
+        runnable=np.concatenate([placement.entries[: len(arrays.entries)], np.ones(stages, np.uint8)]),
+        taken=np.zeros((2, len(arrays.entries) + stages), np.int64),
         left=np.zeros(1, np.int64),
         clock=np.zeros(S.T_WORDS, np.int64),
         knobs=_knobs(setup, lowered, profile, protocol),
@@ -117,7 +120,7 @@ def _tables(setup: Setup, arrays: A.ProgramArrays, profile: Profile, placement: 
     for stage, runs in zip(arrays.stages, placement.stages, strict=True):
         if stage["table"] >= 0 and not runs:
             places[int(stage["table"])] = 0
-    return make_tables(organisation_of(profile), places, setup.seed)
+    return make_tables(organisation_of(profile, setup.organisation), places, setup.seed)
 
 
 def _policies(

@@ -144,6 +144,7 @@ def run_on_cpu(w, item, core, now, seed, victim, insert, remove, react, admit):
                 return False
             base = cpu_base(w, table, record)
         entry = choose(w.program, w.store, w.variables, stage, record, base, vector, w.scratch)
+        w.taken[CPU, entry if entry >= 0 else w.program.entries.shape[0] + stage] += 1
         if record >= 0:
             apply(w, item, stage, row, base)
         ran = stage

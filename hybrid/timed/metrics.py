@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from oppcache.consistency.vocabulary import NIC
+from oppcache.fastpath.tables import occupancy
 from oppcache.opp import arrays as A
 from oppcache.slowpath.queues import little
 
@@ -52,9 +54,24 @@ def metrics_of(run: TimedRun) -> dict[str, Metric]:
         "held_packets_max": int(world.clock[S.T_HELD_PEAK]),
         "stall_time": int(world.clock[S.T_STALL]) * 1e-12,
     }
+    metrics |= _tables(world)
+    if run.rules.stages:
+        metrics |= {"rule_hits": run.rules.hits(world.taken[NIC]), "rule_updates": run.rules.updates}
     metrics |= _latencies(world) | _costs(run)
     metrics["sim_seconds"] = (run.last_came - run.measured_from) * 1e-12
     return metrics
+
+
+def _tables(world: S.World) -> dict[str, Metric]:
+    """How full the context tables are in the end, and what their insertions took."""
+    found = [occupancy(world.tables, table) for table in range(len(world.tables.rows))]
+    places = sum(one.places for one in found)
+    return {
+        "context_load": ratio(sum(one.used for one in found), places),
+        "context_moves": sum(one.moves for one in found),
+        "context_moves_max": max((one.moves_max for one in found), default=0),
+        "insert_failures": sum(one.failures for one in found),
+    }
 
 
 def _latencies(world: S.World) -> dict[str, Metric]:

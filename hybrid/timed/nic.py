@@ -267,7 +267,8 @@ def visit(w, item, vector, now, seed, hit, insert, remove, react):
         if record >= 0 and w.knobs[P_HAZARD] == HAZARD_STALE:
             image = see_stale(w, table, stage, row, base, entered, delay)
         entry = choose(w.program, w.store, w.variables, stage, record, base, vector, w.scratch)
-        if entry >= 0 and w.runnable[entry] == 0:
+        taken = entry if entry >= 0 else w.program.entries.shape[0] + stage
+        if w.runnable[taken] == 0:
             if record >= 0:
                 _ask(
                     w.here,
@@ -285,6 +286,7 @@ def visit(w, item, vector, now, seed, hit, insert, remove, react):
             else:
                 _give_up(w.here, item, vector, table, record, stage, now, insert, remove, react)
             return True
+        w.taken[NIC, taken] += 1
         if record >= 0:
             apply(w, item, stage, row, base)
             state = w.policies.eviction[w.policies.eviction_at[table] : w.policies.eviction_at[table + 1]]

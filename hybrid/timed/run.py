@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from oppcache.cache import Admission, Eviction, load_admission, load_policy
+from oppcache.consistency.vocabulary import EV_UNRUNNABLE, NIC
 from oppcache.fastpath import load_profile
 from oppcache.opp.contexts import grow, has_room
 from oppcache.opp.errors import InputError
@@ -20,6 +21,7 @@ from oppcache.slowpath.queues import grown
 from ..counters import COUNTS, Count
 from ..faults import PolicyFault
 from ..flows import FlowCounter, counts_flows
+from ..rules import RuleCaching, limited
 from ..setup import Observer, Outcome, Setup
 from . import series
 from . import state as S
@@ -49,7 +51,7 @@ class TimedRun:
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.lowered: Lowered = lower(setup.program)
-        self.profile = load_profile(setup.profile)
+        self.profile = limited(load_profile(setup.profile), setup.rules)
         self.eviction: Eviction = load_policy(setup.eviction)
         self.admission: Admission = load_admission(setup.admission)
         if self.eviction.needs_next_use:
@@ -59,6 +61,10 @@ class TimedRun:
             )
         self.world = build(setup, self.lowered, self.profile, self.eviction, self.admission)
         self.engine = engine_for(self.world)
+        self.rules = RuleCaching(self.lowered, self.profile, setup.rules)
+        self._check_rules()
+        self.rules.begin(self.world.runnable)
+        self._noted = self.world.taken.sum(axis=0)
         self.flows = None if counts_flows(setup.program) else FlowCounter()
         self.measured_from = self.last_came = 0
 
@@ -82,7 +88,9 @@ class TimedRun:
             at = 0
             while at < len(vectors):
                 stop = min(len(vectors), skip - done) if done + at < skip else len(vectors)
+                stop = self._until_rules(vectors, at, stop)
                 self._take(vectors, leavers, at, stop, observe)
+                self._update_rules(int(vectors[stop - 1, W_NOW]) - int(self.world.clock[S.T_ORIGIN]))
                 at = stop
                 if done + at == skip:
                     self._begin_measuring()
@@ -120,6 +128,34 @@ class TimedRun:
         leavers = self.flows.add(vectors)
         self.world = self.world._replace(left=enlarged(self.world.left, 2 * self.flows.capacity))
         return leavers
+
+    def _check_rules(self) -> None:
+        """Where contexts are on the NIC, the protocol must know what to do about an entry that is not."""
+        protocol = self.world.protocol
+        owners = protocol.states["owns"][NIC] == 1
+        answered = bool((protocol.cells["rows"][NIC, owners, EV_UNRUNNABLE] > 0).all())
+        for stage in self.rules.stages:
+            if self.lowered.arrays.stages["table"][stage.number] >= 0 and not answered:
+                name = self.setup.program.pipeline()[stage.number].name
+                raise InputError(
+                    f"cache.rules: stage {name!r} keeps contexts, and protocol {self.setup.protocol!r} has no answer to "
+                    "an entry that the NIC does not hold, expected a protocol that has one, such as cas"
+                )
+
+    def _until_rules(self, vectors: np.ndarray, start: int, stop: int) -> int:
+        """Where to stop so that the lists of cached rules are brought up to date in time."""
+        due = self.rules.next_update()
+        if due is None:
+            return stop
+        last = int(self.world.clock[S.T_ORIGIN]) + due
+        return start + max(1, int(np.searchsorted(vectors[start:stop, W_NOW], np.uint64(last), "right")))
+
+    def _update_rules(self, now: int) -> None:
+        due = self.rules.next_update()
+        if due is not None and now >= due:
+            taken = self.world.taken.sum(axis=0)
+            self.rules.update(now, taken - self._noted, self.world.runnable)
+            self._noted = taken
 
     def _take(
         self, vectors: np.ndarray, leavers: np.ndarray, start: int, stop: int, observe: Observer | None
@@ -186,6 +222,11 @@ class TimedRun:
         world.tally.flows["measured"] = 0
         world.tally.flows["covered"] = 0
         world.cores["busy"] = world.cores["served"] = 0
+        self.rules.updates = 0
+        for name in ("inserts", "full", "failures", "moves", "moves_max"):
+            world.tables.rows[name] = 0
+        self._noted = self._noted - world.taken.sum(axis=0)
+        world.taken[:] = 0
         world.clock[S.T_STALL] = world.clock[S.T_HELD_PEAK] = 0
         series.begin(world)
 

@@ -174,7 +174,10 @@ class World(NamedTuple):
     image_of: (
         np.ndarray
     )  # int64[stages, IMAGES + 1, 2]: row + 1, when it is written back; then the next place
-    runnable: np.ndarray  # uint8 per entry: whether the NIC can run it
+    runnable: (
+        np.ndarray
+    )  # uint8[entries + stages]: whether the NIC can run each entry, and none in each stage
+    taken: np.ndarray  # int64[2, entries + stages]: packets that took each on the NIC, and on the CPU
     left: np.ndarray  # int64: newest packet of each flow and direction that has left, + 1
     clock: np.ndarray
     knobs: np.ndarray

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from oppcache.fastpath import load_profile
-from oppcache.hybrid.rules import RuleCaching, RuleSettings, limited, without_limit
+from oppcache.hybrid.rules import RuleCaching, limited, without_limit
+from oppcache.hybrid.setup import RuleSettings
 from oppcache.opp import load_program
 from oppcache.opp.lower import Lowered, lower
 
