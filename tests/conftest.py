@@ -17,6 +17,9 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="run fuzz, mutants and stress at their full size")
+    parser.addoption(
+        "--seeds", metavar="FIRST-LAST", help="seeds of the step's long comparison, to run it in pieces"
+    )
 
 
 def unavailable(what: str, why: str) -> NoReturn:
@@ -30,6 +33,16 @@ def unavailable(what: str, why: str) -> NoReturn:
 def full(request: pytest.FixtureRequest) -> bool:
     """Whether ``--full`` asks for the long sizes."""
     return bool(request.config.getoption("--full"))
+
+
+@pytest.fixture(scope="session")
+def seeds(request: pytest.FixtureRequest, full: bool) -> range:
+    """Seeds of the long comparison of the step with the reference: those of ``--seeds``, else by size."""
+    chosen = request.config.getoption("--seeds")
+    if chosen is None:
+        return range(100_000 if full else 500)
+    first, _, last = str(chosen).partition("-")
+    return range(int(first), int(last) + 1)
 
 
 @pytest.fixture(scope="session")

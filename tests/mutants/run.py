@@ -44,7 +44,7 @@ TESTS = (
 )
 # Left out: what runs the same again in another process, and what is slow because it is large.
 DESELECT = "not numba_setting and not ten_thousand and not fw-10000"
-LIMIT_S = 600
+LIMIT_S = 1800
 COPIED = ("pyproject.toml", "src", "tests", "opp", "traffic", "fastpath", "slowpath", "cache", "consistency")
 COPIED += ("hybrid", "controller", "experiments", "bench", "docs")
 
@@ -140,7 +140,7 @@ def run_tests(folder: Path, tests: tuple[str, ...] = TESTS) -> tuple[int, str]:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return 1, f"FAILED (no end within {LIMIT_S} s)"
+        return 0, ""  # a mutant that only takes longer is not killed
     return done.returncode, done.stdout + done.stderr
 
 
