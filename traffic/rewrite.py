@@ -28,18 +28,19 @@ from oppcache.opp.fields import (
 
 from .bytesread import U, be16, be32
 from .checksums import crc32c
-from .headers import SCRATCH_WORDS, bit, extensions
+from .headers import KIND_ETHERNET, SCRATCH_WORDS, bit, extensions
 from .source import Chunk
 
-_ETHERNET_TAG = 14  # the outer tag's control word in an Ethernet frame
+# Where the outer tag's control word stands, by KIND_*; raw IP has none.
+_TAG_AT = np.array([14, 0, 16, 20], np.uint64)
 _TAG_BYTES = 4
 
 # Where a patch counts in checksums; the last two are of a quoted packet.
 _SUM_NONE, _SUM_IP, _SUM_PSEUDO, _SUM_L4, _SUM_QUOTED_ADDRESS, _SUM_QUOTED_L4 = range(6)
 _SUMS = 6
 # Where headers start.
-_P_START, _P_L3, _P_L4, _P_END, _P_QUOTED_L3, _P_QUOTED_L4, _P_QUOTED_PROTO, _P_STOP = range(8)
-_PLACES = 8
+_P_START, _P_L3, _P_L4, _P_END, _P_QUOTED_L3, _P_QUOTED_L4, _P_QUOTED_PROTO, _P_STOP, _P_TAG = range(9)
+_PLACES = 9
 _NOWHERE = U(2**62)
 
 _PATCH = np.dtype(
@@ -259,13 +260,14 @@ def _mend_sctp(data, l4, stop):
 
 
 @kernel
-def _find(data, start, captured, vector, places, scratch):
+def _find(data, start, captured, kind, vector, places, scratch):
     """Note where a frame's headers start and end, and where those of a quoted packet do."""
     headers, end = vector[W_HEADERS], start + captured
     l3 = start + (vector[W_OFFSETS] & U(NO_OFFSET))
     l4 = (vector[W_OFFSETS] >> U(16)) & U(NO_OFFSET)
     places[:] = _NOWHERE
     places[_P_START], places[_P_L3], places[_P_END] = start, l3, end
+    places[_P_TAG] = start + _TAG_AT[kind]
     if l4 == U(NO_OFFSET):
         return
     places[_P_L4] = start + l4
@@ -282,9 +284,9 @@ def _place(data, base, places):
     if base == _AT_START:
         return places[_P_START]
     if base == _AT_TAG:
-        return places[_P_START] + U(_ETHERNET_TAG)
+        return places[_P_TAG]
     if base == _AT_TAG2:
-        return places[_P_START] + U(_ETHERNET_TAG + _TAG_BYTES)
+        return places[_P_TAG] + U(_TAG_BYTES)
     if base == _AT_L3:
         return places[_P_L3]
     if base == _AT_L4:
@@ -320,11 +322,11 @@ def _patch_row(data, before, after, patches, places, sums):
 
 
 @kernel
-def rewrite_rows(data, offsets, captured, before, after, patches, scratch, places, sums):
+def rewrite_rows(data, offsets, captured, kinds, before, after, patches, scratch, places, sums):
     """Patch every frame whose vector changed.
 
     Args:
-        data: uint8 bytes, changed in place; offsets, captured: int64, int32 of each frame.
+        data: uint8 bytes, changed in place; offsets, captured, kinds: int64, int32, uint8 (KIND_*) of each frame.
         before, after: uint64 header vectors as parsed, and as the program left them.
         patches: _PATCH rows.
         scratch, places, sums: uint64 words to work in, SCRATCH_WORDS, _PLACES and _SUMS of them.
@@ -335,7 +337,7 @@ def rewrite_rows(data, offsets, captured, before, after, patches, scratch, place
     changed = 0
     for row in range(after.shape[0]):
         headers = before[row, W_HEADERS]
-        _find(data, U(offsets[row]), U(captured[row]), before[row], places, scratch)
+        _find(data, U(offsets[row]), U(captured[row]), kinds[row], before[row], places, scratch)
         l3, l4, end = places[_P_L3], places[_P_L4], places[_P_END]
         sctp_end = _sctp_end(data, l3, l4, end, headers)
         sums[:] = U(0)
@@ -371,5 +373,6 @@ def rewrite(chunk: Chunk, before: np.ndarray, layout: Layout) -> Chunk:
         raise ValueError("got packets without bytes, expected frames: see frames()")
     data = chunk.data.copy()
     work = (np.zeros(size, np.uint64) for size in (SCRATCH_WORDS, _PLACES, _SUMS))
-    rewrite_rows(data, chunk.offsets, chunk.captured, before, chunk.vectors, _patches(layout), *work)
+    kinds = np.full(len(chunk), KIND_ETHERNET, np.uint8) if chunk.kinds is None else chunk.kinds
+    rewrite_rows(data, chunk.offsets, chunk.captured, kinds, before, chunk.vectors, _patches(layout), *work)
     return Chunk(chunk.vectors, data, chunk.offsets, chunk.captured, chunk.kinds)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from oppcache.opp.fields import CSUM_OK, FIELD_BY_NAME, Header, layout_for
-from oppcache.traffic import open_capture, pcap_bytes
+from oppcache.traffic import Chunk, open_capture, pcap_bytes
+from oppcache.traffic.parser import Parser, Records
 from oppcache.traffic.rewrite import rewrite
 
 FIELDS = (
@@ -119,3 +120,21 @@ def test_packets_without_bytes_are_refused():
     chunk = next(iter(make_generator({"model": "zipf", "flows": 5}, 0, 10).chunks(layout)))
     with pytest.raises(ValueError, match="without bytes"):
         rewrite(chunk, chunk.vectors.copy(), layout)
+
+
+@pytest.mark.parametrize(("kind", "size", "ethertype_at"), [(0, 14, 12), (2, 16, 14), (3, 20, 0)])
+def test_tags_are_rewritten_where_they_stand_behind_every_link_header(kind, size, ethertype_at):
+    link = bytearray(range(1, size + 1))
+    link[ethertype_at : ethertype_at + 2] = b"\x81\x00"
+    frame = bytes(link) + b"\x60\x07\x81\x00" + b"\x00\x09\x08\x06" + bytes(28)
+    layout = layout_for(["vlan.id", "vlan.pcp", "qinq.id"])
+    records = Records(1)
+    records.captured[:], records.lengths[:], records.kinds[:] = len(frame), len(frame), kind
+    rows = np.zeros((1, layout.words), np.uint64)
+    data = np.frombuffer(frame, np.uint8).copy()
+    Parser(layout).parse(data, records, 0, 1, rows)
+    assert [int(rows[0, layout.word_of[n]]) for n in ("vlan.id", "vlan.pcp", "qinq.id")] == [7, 3, 9]
+    before = rows.copy()
+    rows[0, layout.word_of["vlan.id"]], rows[0, layout.word_of["qinq.id"]] = 0x123, 0x456
+    out = rewrite(Chunk(rows, data, records.offsets, records.captured, records.kinds), before, layout)
+    assert out.data.tobytes() == bytes(link) + b"\x61\x23\x81\x00" + b"\x04\x56\x08\x06" + bytes(28)
