@@ -21,9 +21,9 @@ UNIT = "packets"
 EXCLUDES = "imports, kernel compilation, making the packets"
 RATIO = "instant is {:,.3g} x"
 
-TRAFFIC = {"model": "caida-like", "flows": 100_000, "zipf": 1.1, "rate": "1Mpps"}
-# What gives 95 % hits with this traffic: see the report's last line.
-CONTEXTS = 20_000
+TRAFFIC = {"model": "caida-like", "flows": 20_000, "zipf": 1.1, "rate": "1Mpps"}
+# So that 95 % hit: Che gives 96 % for so many of these flows, less those that were never seen before.
+CONTEXTS = 12_500
 PROTOCOLS = ("instant", "cas")
 
 
