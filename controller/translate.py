@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from oppcache.opp.errors import InputError, Mark, Problems
 from oppcache.opp.program import Action, Operand, Program
@@ -66,7 +66,9 @@ def translate(
         flow = Flow()
         paper.build(flow, world, ruleset, problems)
     else:
-        flow = _Pipeline(ruleset, world, problems).build()
+        # Without connection tracking no packet has a connection to translate, and Linux walks no nat table.
+        tables = {n: t for n, t in ruleset.tables.items() if world.tracking or n != "nat"}
+        flow = _Pipeline(replace(ruleset, tables=tables), world, problems).build()
     problems.raise_if_any()
     program = Program(
         name=name,
@@ -83,7 +85,6 @@ def translate(
 
 def _survey(ruleset: Ruleset, world: World, problems: Problems) -> None:
     """Lower every rule's matches once, and see what the program needs."""
-    world.tracking = "nat" in ruleset.tables
     for _, _, _, rule in ruleset.rules():
         for match in rule.matches:
             world.tracking |= matches()[match.name].tracks
@@ -112,7 +113,7 @@ def _survey(ruleset: Ruleset, world: World, problems: Problems) -> None:
             problems.add(str(error), rule.mark)
     if world.tracking and not world.paper:
         tracking.declare(world)
-    if "nat" in ruleset.tables and not world.paper:
+    if "nat" in ruleset.tables and world.tracking and not world.paper:
         rewriting.declare(world)
 
 
