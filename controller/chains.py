@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from oppcache.opp.errors import Problems
-from oppcache.opp.program import Action
+from oppcache.opp.errors import InputError, Problems
+from oppcache.opp.program import MAX_STAGES, Action
 
 from .clauses import (
     ALWAYS,
@@ -55,6 +55,7 @@ class Chains:
         self.problems = problems
         self.only = only
         self.entries = 0
+        self.jumps = 0
         self.accept_actions: tuple[Action, ...] = ()
         self._simple: dict[str, bool] = {}
 
@@ -229,12 +230,17 @@ class Chains:
     ) -> None:
         self.entries += len(clauses)
         if self.entries > MAX_ENTRIES:
-            raise BadValue(f"chains come to more than {MAX_ENTRIES} entries, flattened")
+            raise InputError(f"chains come to more than {MAX_ENTRIES} entries, flattened", rule.mark)
         self.flow.entry(clauses, name, actions, (), goto, changed=changed, mark=rule.mark)
 
     def _jump(self, rule: Rule, name: str, clauses: Clauses, way: Exit) -> None:
         target = rule.target
         assert target is not None
+        if len(self.flow.drafts) > MAX_STAGES:
+            raise InputError(f"chains come to more than {MAX_STAGES} stages", rule.mark)
+        self.jumps += 1
+        if self.jumps > MAX_ENTRIES:
+            raise InputError(f"more than {MAX_ENTRIES} jumps, flattened", rule.mark)
         callee = self.table.chains[target.name]
         after = Label(f"after {name}")
         back = way if target.goto else Exit(after)

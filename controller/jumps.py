@@ -7,6 +7,8 @@ from oppcache.opp.errors import Problems, near_miss
 from .extensions import targets
 from .ruleset import BUILTIN, Rule, Table
 
+MAX_DEPTH = 100
+
 
 class Jumps:
     """Looks for jumps to chains that are not there, loops, and targets that a chain cannot reach."""
@@ -15,6 +17,7 @@ class Jumps:
         self.table = table
         self.problems = problems
         self.done: set[str] = set()
+        self.too_deep = False
 
     def check(self) -> None:
         for chain in self.table.chains.values():
@@ -22,6 +25,8 @@ class Jumps:
                 self.jump(rule)
         for name in self.table.chains:
             self.walk(name, [])
+        if self.too_deep:
+            return
         for name in BUILTIN.get(self.table.name, ()):
             self.reach(name, name, set())
 
@@ -47,6 +52,11 @@ class Jumps:
         return target.name
 
     def walk(self, name: str, path: list[str]) -> None:
+        if len(path) > MAX_DEPTH:
+            self.too_deep = True
+            mark = self.table.chains[name].mark
+            self.problems.add(f"chains are nested more than {MAX_DEPTH} deep", mark)
+            return
         if name in path:
             return
         if name in self.done:

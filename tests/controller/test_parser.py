@@ -123,6 +123,12 @@ def test_what_is_wrong_is_said_with_its_line(text: str, line: int, said: str) ->
     assert any(said in str(p) and p.mark.line == line for p in caught.value.problems), str(caught.value)
 
 
+def test_chains_that_nest_without_end() -> None:
+    jumps = "".join(f"-A c{i} -j c{i + 1}\n" for i in range(3000))
+    with pytest.raises(InputError, match="nested more than 100 deep"):
+        parse_ruleset("*filter\n" + "".join(f":c{i} -\n" for i in range(3001)) + jumps + "COMMIT\n")
+
+
 def test_everything_wrong_is_said_at_once() -> None:
     text = "*filter\n-A FORWARD -s 1.2.3 -j ACCEPT\n-A FORWARD -m u32 --u32 x -j DROP\n-A INPUT -j x\n"
     with pytest.raises(InputError) as caught:
