@@ -306,6 +306,9 @@ def _quoted(flow: Flow, draft: Draft, done: Label) -> None:
     with_ports = Spans.values([1, 6, 17, 132, 136])
     plain = {**joined, **field("inner.ipv4.proto", with_ports.complement(255))}
     flow.entry([plain], "error about another protocol", turned)
+    # Addressed to another than the quoted packet's sender: INVALID, but its tuple can be looked up.
+    astray = (*turned, *ports, *puts(kind=0), *invalid())
+    flow.entry([{**errors, **valid("inner_ports")}], "error to another", astray, goto=done)
     flow.entry([errors], "error about nothing known", invalid(), goto=done)
 
 
