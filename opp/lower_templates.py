@@ -91,10 +91,19 @@ class TemplateLowering(ActionLowering):
                 for i in range(words):
                     self.move(own, source + i, self.layout.word_of[target] + i)
 
+    def mapped(self) -> None:
+        """An IPv4 packet's tuple has IPv4 addresses: 32 bits in a mapped one, whatever it was taken from."""
+        for name, word in (("flow.src", W_IP_SRC), ("flow.dst", W_IP_DST)):
+            if name in self.layout.word_of:
+                target = self.layout.word_of[name]
+                self.move(_ITSELF, word, target, 1 << Header.IPV4)
+                self.move(_ITSELF, word + 1, target + 1, 1 << Header.IPV4, mask=_ALL - 2**32 + 1)
+
     def quote(self) -> None:
         """What an ICMP error quotes: the packet's fields under their names with inner."""
         word_of = self.layout.word_of
         self.flow(_PACKET, reverse=True)
+        self.mapped()
         for name, word in word_of.items():
             plain = name.removeprefix("inner.")
             if not name.startswith("inner."):
@@ -115,8 +124,6 @@ class TemplateLowering(ActionLowering):
         stage = Stage("expiry", table=table.name)
         key, (fields, family) = self.table_keys[table.name], self.key_fields[table.name]
         first_move, headers = len(self.rows["moves"]), 0
-        if family is not None:
-            self.move(_KEY, family[0], W_FAMILY, right=family[1], mask=0xFF)
         followers: list[tuple[int, int, int, int, int, int, int]] = []
         for part, place in zip(key.parts, fields, strict=True):
             if part.kind == "metadata":
@@ -140,10 +147,9 @@ class TemplateLowering(ActionLowering):
                 self.move(_KEY, place.word + 1, word + 1)
             else:
                 self.move(_KEY, place.word, word, right=place.shift, mask=(1 << place.bits) - 1)
-        for name, word in (("flow.src", W_IP_SRC), ("flow.dst", W_IP_DST)):
-            if name in self.layout.word_of:  # an IPv4 address stands in a mapped one
-                target = self.layout.word_of[name] + 1
-                self.move(_ITSELF, word + 1, target, 1 << Header.IPV4, mask=_ALL - 2**32 + 1)
+        if family is not None:  # the addresses' own, whatever else of the key is named ip.family
+            self.move(_KEY, family[0], W_FAMILY, right=family[1], mask=0xFF)
+        self.mapped()
         for follower in followers:
             self.add("moves", _ITSELF, *follower)
         moves = len(self.rows["moves"]) - first_move

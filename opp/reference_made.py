@@ -167,7 +167,8 @@ def of_key(key: Key, values: KeyTuple, metadata: tuple[str, ...]) -> Packet:
     """The packet that carries a context's key: its fields, and the headers that they stand in."""
     known = {f.name: f for f in FIELDS}
     headers: set[str] = set()
-    family = 0
+    families = [value[0] for value in values if isinstance(value, tuple)]
+    family = families[0] if families else 0
     for part, value in zip(key.parts, values, strict=True):
         if part.kind != "field":
             continue
@@ -178,9 +179,7 @@ def of_key(key: Key, values: KeyTuple, metadata: tuple[str, ...]) -> Packet:
                 headers.add("IP")
         if part.name in ("l4.sport", "l4.dport"):
             headers.add("L4_PORTS")
-        if isinstance(value, tuple):
-            family = value[0]
-        elif part.name == "ip.family":
+        if part.name == "ip.family" and not families and isinstance(value, int):
             family = value
     if family in (4, 6):
         headers = headers - {"IPV4", "IPV6"} | {"IP", f"IPV{family}"}
@@ -189,7 +188,7 @@ def of_key(key: Key, values: KeyTuple, metadata: tuple[str, ...]) -> Packet:
         if part.kind == "metadata" and isinstance(value, int):
             made.metadata[metadata.index(part.name)] = value
         elif part.kind == "field" and part.name in made.fields and part.name != "ip.family":
-            made.fields[part.name] = value
+            made.fields[part.name] = _as_of(_family(headers), value)
     # Whatever follows a field that is set follows it here, once all of the key is there.
     for part in key.parts:
         if part.kind == "field" and not part.name.startswith("flow.") and can_set(made, part.name):
