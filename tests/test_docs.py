@@ -267,12 +267,13 @@ def test_every_verb_and_option_is_documented() -> None:
 
 
 def test_every_example_in_the_help_is_right(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capture: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    shutil.copy2(capture, tmp_path / "capture.pcap")
     shutil.copy2(CHECKOUT / "experiments" / "gallery" / "quickstart.yaml", tmp_path / "my-experiment.yaml")
     group = typing.cast(Any, typer.main.get_command(app))
-    guide = Guide(tmp_path, tmp_path, capsys)
+    guide = Guide(tmp_path, capture, capsys)
     for verb, command in group.commands.items():
         found = re.search(r"Example: (oppcache .*)", command.epilog or "")
         assert found, f"{verb} --help has no example"
