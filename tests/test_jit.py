@@ -42,7 +42,7 @@ CALL = """
 import logging
 logging.basicConfig(format="%(levelname)s %(message)s")
 from mini.users.caller import twice
-print(twice(1), sum(twice.stats.cache_hits.values()))
+print(twice(1), sum(twice.dispatcher.stats.cache_hits.values()))
 """
 
 
