@@ -146,14 +146,14 @@ def test_axes_say_what_they_measure(folder: Path) -> None:
 
 
 def test_a_kind_is_a_file_and_has_what_it_needs() -> None:
-    assert kinds() == ("bar", "line", "timeline")
+    assert kinds() == ("bar", "cdf", "line", "timeline")
 
 
 def test_a_manifest_with_a_figure_of_no_known_kind_is_refused(folder: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["configuration"]["figures"][0]["kind"] = "pie"
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(InputError, match="got kind 'pie', expected bar, line, timeline"):
+    with pytest.raises(InputError, match="got kind 'pie', expected bar, cdf, line, timeline"):
         plot(folder)
 
 

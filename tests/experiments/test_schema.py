@@ -31,7 +31,7 @@ def test_absent_keys_take_the_documented_values() -> None:
     assert (e.cpu.cores, e.cpu.service, e.cpu.queue) == (2, 850, 4096)
     assert (e.cache.admission, e.cache.eviction, e.cache.unit) == ("always", "lru", "context")
     assert (e.consistency.hold, e.consistency.hold_timeout, e.consistency.resend) == (8, 50_000, 50_000)
-    assert (e.consistency.retries, e.consistency.writeback_interval) == (8, 1_000_000)
+    assert (e.consistency.retries, e.consistency.writeback_interval) == (8, None)
     assert e.consistency.checkpoint_interval == 10_000_000
     assert (e.traffic.rate, e.traffic.warmup, e.traffic.duration) == ("as-captured", 0.0, None)
     assert (e.seeds, e.sweep, e.figures) == ((0,), {}, ())
