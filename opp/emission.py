@@ -199,16 +199,20 @@ def announce(program, store, variables, table, base, vector, scratch):
     now = scratch[A.S_NOW]
     scratch[A.S_NOW] = vector[W_NOW]
     first = program.templates["first_action"][t]
+    ahead = _ZERO
     for row in range(first, first + program.templates["actions"][t]):
-        other = row + program.actions["companion"][row]
-        _, both = load(
-            program, store, variables, program.actions["operand"][other], table, base, made, scratch
+        companion = program.actions["companion"][row]
+        beside, both = load(
+            program, store, variables, program.actions["operand"][row + companion], table, base, made, scratch
         )
         value, there = load(
             program, store, variables, program.actions["operand"][row], table, base, made, scratch
         )
+        if companion < 0:  # a second half, which may read what setting the first one has changed
+            value = ahead
         if there and both:
             set_word(program, row, value, made)
+        ahead = beside
     scratch[A.S_NOW] = now
 
 

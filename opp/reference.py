@@ -35,7 +35,7 @@ from .program import (
 from .reference_alloc import check_choice, first_free
 from .reference_headers import as_number, can_set, set_field
 from .reference_made import MadePacket, build, of_key
-from .reference_operands import Operands, Pair, Visit, decrement_ttl, entries_of, first_key
+from .reference_operands import Operands, Pair, Visit, decrement_ttl, entries_of, first_keys
 from .reference_values import (
     ContextState,
     Count,
@@ -71,6 +71,7 @@ class Reference(Operands):
         self.pipeline = program.pipeline()
         self.contexts: dict[str, dict[KeyTuple, ContextState]] = {t.name: {} for t in program.tables}
         self.counts = {s.name: {e.name: Count() for e in entries_of(s)} for s in self.pipeline}
+        self._keys = first_keys(self.pipeline)  # entries that come and go later do not alter them
         self._seen: dict[str, list[KeyTuple]] = {t.name: [] for t in program.tables}
         self._made: list[MadePacket] = []
         self._root = self._swept = 0
@@ -208,7 +209,7 @@ class Reference(Operands):
         hard = context.hard_deadline_ns is not None and now > context.hard_deadline_ns
         expiry = self.program.table(table).expiry
         if expiry is not None and (expiry.hard if hard else expiry.idle):
-            made = of_key(first_key(self.pipeline, table), key, self.program.metadata)
+            made = of_key(self._keys[table], key, self.program.metadata)
             made.now = packet.now
             visit = Visit(Stage("expiry", table), 0, made, packet.now, key, context)
             for action in expiry.sets:

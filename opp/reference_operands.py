@@ -133,16 +133,17 @@ def entries_of(stage: Stage) -> tuple[Entry, ...]:
     return (*stage.entries, stage.default) if stage.default is not None else stage.entries
 
 
-def first_key(pipeline: tuple[Stage, ...], table: str) -> Key:
-    """The key that the pipeline names a table by first: a stage's own, or of a write."""
+def first_keys(pipeline: tuple[Stage, ...]) -> dict[str, Key]:
+    """The key that the pipeline names each table by first: a stage's own, or of a write."""
+    found: dict[str, Key] = {}
     for stage in pipeline:
-        if stage.table == table and stage.lookup is not None:
-            return stage.lookup
+        if stage.table is not None and stage.lookup is not None:
+            found.setdefault(stage.table, stage.lookup)
         for entry in entries_of(stage):
             for write in entry.writes:
-                if write.table == table and isinstance(write.key, Key):
-                    return write.key
-    raise KeyError(table)
+                if isinstance(write.key, Key):
+                    found.setdefault(write.table, write.key)
+    return found
 
 
 def _pairs(key: Key) -> list[tuple[int, int]]:
