@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from oppcache.opp.errors import Mark, Problems, near_miss
 
-PLANNED_EVICTION: tuple[str, ...] = ()
+# Runs do not show registers to a policy yet, nor ask it for slots to give up; the trace simulator does the latter.
+PLANNED_EVICTION = ("highest-r0", "lowest-r0", "lru-idle")
 PLANNED_ADMISSION = ("tinylfu",)
 
 

@@ -292,7 +292,8 @@ def _check_eviction(
         memory.ask("eviction", str(file), lambda: load_policy(file), problems, mark)
         return file
     planned = abilities.PLANNED_EVICTION
-    check_name(problems, ".".join(path), name, eviction_names(), planned, mark, "a file such as my_policy.py")
+    available = [policy for policy in eviction_names() if policy not in planned]
+    check_name(problems, ".".join(path), name, available, planned, mark, "a file such as my_policy.py")
     return name
 
 
