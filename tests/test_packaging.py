@@ -14,7 +14,7 @@ import pytest
 
 import oppcache
 
-DATA = (".yaml", ".mplstyle", ".typed", ".v4", ".j2", ".html")
+DATA = (".yaml", ".mplstyle", ".typed", ".v4", ".json", ".csv", ".pcap", ".j2", ".html")
 ROOMS = [
     "opp",
     "traffic",
