@@ -126,6 +126,8 @@ class Derived(IntEnum):
     TCP_OPTIONS = 14
     TCP_SACK_EDGE = 15
     TCP_OPTIONS_WALKED = 16
+    ESP_SPI = 17
+    AH_SPI = 18
 
 
 @dataclass(frozen=True)
@@ -216,9 +218,9 @@ FIELDS: tuple[Field, ...] = (
     *_packet_fields(Header.INNER_IPV6, Base.INNER_L3, "inner.ipv6", _V6, "src dst"),
     *_packet_fields(Header.INNER_PORTS, Base.INNER_L4, "inner.l4", "sport:0:16 dport:16:16", "sport dport"),
     *_packet_fields(Header.INNER_QUERY, Base.INNER_L4, "inner.icmp", "type:0:8 code:8:8 id:32:16", "id"),
-    # Where the protocol is ESP or AH.
-    Field("esp.spi", 32, Header.IP, Base.L4, 0),
-    Field("ah.spi", 32, Header.IP, Base.L4, 32),
+    # 0 where the protocol is not ESP or AH, and in fragments but the first.
+    Field("esp.spi", 32, Header.IP, Base.DERIVED, Derived.ESP_SPI),
+    Field("ah.spi", 32, Header.IP, Base.DERIVED, Derived.AH_SPI),
     Field("l3.csum_ok", 2, Header.IP, Base.DERIVED, Derived.L3_CSUM_OK),
     Field("l4.csum_ok", 2, Header.IP, Base.DERIVED, Derived.L4_CSUM_OK),
     Field("flow.src", 128, Header.IP, Base.DERIVED, Derived.FLOW_SRC),

@@ -48,6 +48,7 @@ _D_SPORT, _D_DPORT = int(Derived.FLOW_SPORT), int(Derived.FLOW_DPORT)
 _D_MSS, _D_WSCALE, _D_SACK = int(Derived.TCP_MSS), int(Derived.TCP_WSCALE), int(Derived.TCP_SACK_PERMITTED)
 _D_OPTIONS, _D_SACK_EDGE = int(Derived.TCP_OPTIONS), int(Derived.TCP_SACK_EDGE)
 _D_WALKED = int(Derived.TCP_OPTIONS_WALKED)
+_D_ESP_SPI, _D_AH_SPI = int(Derived.ESP_SPI), int(Derived.AH_SPI)
 _D_TSVAL, _D_TSECR, _D_PAYLOAD = int(Derived.TCP_TSVAL), int(Derived.TCP_TSECR), int(Derived.PAYLOAD_LENGTH)
 
 
@@ -195,6 +196,15 @@ def _payload_length(data, out, row, scratch):
 
 
 @kernel
+def _spi(data, out, row, proto, offset, scratch):
+    """The security parameters index, ``offset`` bytes behind the start of layer 4 if that is of this protocol."""
+    at = scratch[_B_L4] + offset
+    if out[row, W_IP_PROTO] != proto or out[row, W_HEADERS] & _H_LATER != U(0):
+        return U(0)
+    return be32(data, at) if at + U(4) <= scratch[S_CAPTURED_END] else U(0)
+
+
+@kernel
 def find_declared(declared, out, row, scratch):
     """Set the validity bits of the headers that a program declares, and note where the payload of UDP starts.
 
@@ -272,5 +282,9 @@ def fill_extras(data, extras, want, out, row, scratch):
             out[row, word] = _walked_options(data, out, row, scratch)
         elif offset == _D_SACK_EDGE:
             out[row, word] = edge
+        elif offset == _D_ESP_SPI:
+            out[row, word] = _spi(data, out, row, U(50), U(0), scratch)
+        elif offset == _D_AH_SPI:
+            out[row, word] = _spi(data, out, row, U(51), U(4), scratch)
         elif offset == _D_PAYLOAD:
             out[row, word] = _payload_length(data, out, row, scratch)

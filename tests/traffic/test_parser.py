@@ -101,6 +101,15 @@ def test_ipv6_extension_headers_are_walked_to_the_final_protocol(craft, parse, e
     assert field(row, everything, "l4.payload_length") == 3
 
 
+def test_spis_are_read_where_the_protocol_has_one(craft, parse, everything):
+    body = struct.pack(">IIII", 0x01020304, 0x05060708, 9, 10)
+    later = craft.ipv4(A4, B4, 50, body, fragment=1)
+    packets = [craft.ipv4(A4, B4, p, body) for p in (50, 51, 59)] + [craft.ipv4(A4, B4, 50, body[:3]), later]
+    rows = parse([craft.ether(0x0800, p) for p in packets], everything)
+    assert [field(row, everything, "esp.spi") for row in rows] == [0x01020304, 0, 0, 0, 0]
+    assert [field(row, everything, "ah.spi") for row in rows] == [0, 0x05060708, 0, 0, 0]
+
+
 @pytest.mark.parametrize("final", [50, 51, 59])
 def test_esp_ah_and_no_next_header_are_final_protocols(craft, parse, final):
     row = parse([craft.ether(0x86DD, craft.ipv6(A6, B6, 60, craft.extension(final, bytes(24))))])[0]

@@ -20,6 +20,7 @@ from oppcache.traffic.source import Chunk
 A4, B4, C4 = "10.1.2.3", "130.4.5.6", "203.0.113.9"
 A6, B6, C6 = "2001:db8::1", "2001:db8:1::2", "2001:db8:2::3"
 SETTABLE = [f.name for f in FIELDS if f.writable]
+STAYS = {"tcp.ack": "tcp.sack_edge"}  # worked out as the packet came, says the machine's page
 
 
 def frames_of_every_kind(craft) -> list[bytes]:
@@ -94,7 +95,9 @@ def test_the_frame_says_what_the_vector_says(name, craft, parse, everything, mac
             reference.process(packet)
             got = Packet.from_vector(again[i], everything).fields
             for field in got:
-                if not field.endswith(("csum", "csum_ok")):
+                if STAYS.get(name) == field:
+                    assert packet.fields[field] == Packet.from_vector(row, everything).fields[field]
+                elif not field.endswith(("csum", "csum_ok")):
                     assert got[field] == packet.fields[field], f"{field} of packet {i}, set to {value}"
                 if field.endswith("csum_ok"):
                     assert got[field] == Packet.from_vector(row, everything).fields[field], f"{field} of {i}"
