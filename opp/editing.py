@@ -98,7 +98,8 @@ class Editor:
         """Take an entry out; those behind it move up.
 
         Raises:
-            InputError: there is none of that name.
+            InputError: there is none of that name, or the program without it would be refused: another key of a
+                table comes first then, which its expiry cannot use.
         """
         state = self._stage(stage)
         return self._change(state, self._entry(state, name), None)
@@ -160,11 +161,26 @@ class Editor:
         if rules_of(entry) > MAX_ROWS:
             problems.add(f"{entry.name}: needs more than {MAX_ROWS} ternary rows", entry.mark)
 
+    def _check_timers(self, state: _Stage, old: Entry | None, new: Entry | None) -> None:
+        """Refuse a change by which a table's first key becomes one that its expiry cannot use."""
+        program = self.lowered.program
+        if not any(table.expiry is not None for table in program.tables):
+            return
+        entries = [new if e is old else e for e in state.entries.values()]
+        if old is None:
+            entries.append(new)
+        stage = replace(state.stage, entries=tuple(e for e in entries if e is not None))
+        stages = tuple(stage if s.name == stage.name else s for s in program.stages)
+        problems = Problems()
+        self._checker.timers(replace(program, stages=stages), problems)
+        problems.raise_if_any()
+
     # Changing
 
     def _change(self, state: _Stage, old: Entry | None, new: Entry | None) -> Lowered:
         """Replace an entry by another; without an old one it is added, without a new one deleted."""
         number = None if old is None else state.numbers[old.name]
+        self._check_timers(state, old, new)
         if new is not None:
             site = state.number << 16 | len(state.entries) + 1
             if number is not None:

@@ -27,3 +27,16 @@ class EntryChecker:
         for other in self.overlaps[stage.name].among(entry):
             if other.name != instead:
                 problems.add(overlap_message(entry, other), entry.mark)
+
+    @staticmethod
+    def timers(program: Program, problems: Problems) -> None:
+        """Add what is wrong with tables' expiry in a changed program, in which another key may come first."""
+        found = Problems()
+        check = Check(program, found)
+        for table in program.tables:
+            if table.expiry is not None:
+                check.expiry(table.expiry, table)
+        for problem in found.items:
+            problems.add(
+                f"with this change another key of a table comes first: {problem.message}", problem.mark
+            )
