@@ -58,7 +58,10 @@ def blocks(page: Path) -> Iterator[Block]:
 class Guide:
     """Follows a page as a reader would, in a folder of its own, with small numbers of packets."""
 
-    def __init__(self, folder: Path, capture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(
+        self, folder: Path, capture: Path, capsys: pytest.CaptureFixture[str], full: bool = False
+    ) -> None:
+        self.full = full
         self.folder = folder
         self.capture = capture
         self.capsys = capsys
@@ -143,6 +146,10 @@ class Guide:
         if words[0] == "run":
             if not any(word.startswith("traffic.packets=") for word in words):
                 words += ["--set", "traffic.packets=1k"]
+            # A user's policy is compiled for each run.
+            swept = any(word.startswith("sweep.nic.contexts=") for word in words)
+            if "gallery:quickstart" in words and not (swept or self.full):
+                words += ["--set", "sweep.nic.contexts=[64, 1Ki]"]
             if "--jobs" not in words:
                 words += ["--jobs", "1"]
         return words
@@ -165,10 +172,11 @@ def test_what_a_page_shows_works(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    full: bool,
 ) -> None:
     shutil.copytree(CHECKOUT / "docs" / "examples", tmp_path / "docs" / "examples")
     monkeypatch.chdir(tmp_path)
-    guide = Guide(tmp_path, capture, capsys)
+    guide = Guide(tmp_path, capture, capsys, full)
     for block in blocks(page):
         guide.follow(block)
 
