@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from netfilter_harness import library
-from netfilter_harness.compare import disagreements
+from netfilter_harness.compare import agreed_within, disagreements
 from netfilter_harness.kernel import ask
 
 NAMES = library.names()
@@ -16,7 +16,8 @@ def test_the_kernel_says_what_was_recorded(name: str, full: bool) -> None:
     case = library.load(name)
     if "realtime" in case.tags and not full:
         pytest.skip("waits for seconds: with --full")
-    assert disagreements(case.packets, library.golden(name), ask(case), "full") == []
+    found = agreed_within(3, lambda: disagreements(case.packets, library.golden(name), ask(case), "full"))
+    assert found == []
 
 
 def test_there_are_cases_enough_and_each_has_its_answers() -> None:
