@@ -1,40 +1,17 @@
 """Single-row mutants of a protocol: what a slip in its table would be, for the checker to find.
 
-``python -m oppcache.consistency.mutants cas-hold OUT.txt [PART PARTS]`` tries them all and writes the list.
+:mod:`.mutant_ladder` tries them.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from oppcache.opp.errors import Mark
 
-from .checker import Model, check
-from .library import load_protocol
 from .lower import lower_with_places
 from .table import Protocol, Row, State
-
-_LOSSY = Model(lossy=True)
-# Tried in this order; what one finds the others need not.
-MODELS = (
-    _LOSSY.but(packets=1, promotions=1, demotions=1),
-    _LOSSY.but(packets=2, promotions=1, demotions=1),
-    _LOSSY.but(packets=1, promotions=1, ring_drops=1),
-    _LOSSY.but(packets=1, promotions=1, cpu_crashes=1),
-    _LOSSY.but(packets=1, promotions=1, nic_crashes=1),
-    _LOSSY.but(packets=1, promotions=2, demotions=1),
-)
-# What the first let pass: slower, and only worth it for a row that is taken here or matches more than before.
-MORE_MODELS = (
-    _LOSSY.but(packets=3, promotions=1),
-    _LOSSY.but(packets=2, promotions=1, demotions=1, cpu_crashes=1),
-    _LOSSY.but(packets=2, promotions=1, demotions=1, nic_crashes=1),
-    _LOSSY.but(packets=1, promotions=1, cpu_crashes=2),
-)
-STATES_MAX = 1_500_000
 
 
 @dataclass(frozen=True)
@@ -43,21 +20,28 @@ class Mutant:
 
     Attributes:
         place: role, state and event of the row.
-        mark: of the row.
+        row: as it was.
         change: what was done to it, in words.
         widens: whether the row now matches more than before.
     """
 
     protocol: Protocol
     place: tuple[str, str, str]
-    mark: Mark
+    row: Row
     change: str
     widens: bool
 
     @property
     def name(self) -> str:
-        """One line that says which it is."""
-        return f"line {self.mark.line}, {' '.join(self.place)}: {self.change}"
+        """One line that says which it is: side, state, event, the row's guards, and what was done to it."""
+        guards = guards_of(self.row)
+        return f"{' '.join(self.place)}{guards and f' [{guards}]'}: {self.change}"
+
+
+def guards_of(row: Row) -> str:
+    """A row's guards in words; "" if it always matches."""
+    words = [name if wanted else f"not {name}" for name, wanted in row.guards.items()]
+    return "otherwise" if row.otherwise else ", ".join(words)
 
 
 def mutants(protocol: Protocol) -> Iterator[Mutant]:
@@ -74,7 +58,7 @@ def mutants(protocol: Protocol) -> Iterator[Mutant]:
         seen.add(row.mark)
         for change, changed, widens in _changes(row, place.state, list(protocol.roles[role].states)):
             mutated = _with_row(protocol, role, row, changed, first=widens)
-            yield Mutant(mutated, (role, place.state, place.event), row.mark, change, widens)
+            yield Mutant(mutated, (role, place.state, place.event), row, change, widens)
 
 
 def _changes(row: Row, state: str, states: list[str]) -> Iterator[tuple[str, Row, bool]]:
@@ -106,48 +90,3 @@ def _swapped(rows: tuple[Row, ...], old: Row, new: Row, first: bool) -> tuple[Ro
     if first:
         return (new, *(row for row in rows if row.mark != old.mark))
     return tuple(new if row.mark == old.mark else row for row in rows)
-
-
-def taken_in(protocol: Protocol, models: tuple[Model, ...]) -> list[set[Mark]]:
-    """For each model, the places of the rows that the right protocol takes there."""
-    places = lower_with_places(protocol)[1]
-    found = []
-    for model in models:
-        fired = check(protocol, model).fired
-        found.append({place.row.mark for place, yes in zip(places, fired, strict=False) if yes})
-    return found
-
-
-def caught(mutant: Mutant, models: tuple[Model, ...], taken: list[set[Mark]]) -> str:
-    """How a mutant is found: a property; ``never`` where no model takes its row, ``""`` where it survives."""
-    looked = False
-    for model, rows in zip(models, taken, strict=True):
-        if mutant.mark not in rows and not mutant.widens:
-            continue
-        looked = True
-        verdict = check(mutant.protocol, model, states_max=STATES_MAX)
-        if verdict.violated:
-            return verdict.violated[0]
-        if verdict.missing():
-            return verdict.missing()[0]
-        if not verdict.complete:
-            return "the states grow without end"
-    return "" if looked else "never"
-
-
-def try_all(
-    name: str, models: tuple[Model, ...], part: int = 0, parts: int = 1
-) -> Iterator[tuple[Mutant, str]]:
-    """Every mutant of a shipped protocol (or every one in ``parts``) with how it is found."""
-    protocol = load_protocol(name)
-    taken = taken_in(protocol, models)
-    for number, mutant in enumerate(mutants(protocol)):
-        if number % parts == part:
-            yield mutant, caught(mutant, models, taken)
-
-
-if __name__ == "__main__":
-    with Path(sys.argv[2]).open("w", encoding="utf-8") as out:
-        for found, how in try_all(sys.argv[1], MODELS, *map(int, sys.argv[3:])):
-            out.write(f"{found.name}\t{how}\n")
-            out.flush()

@@ -36,12 +36,9 @@ from .layout import (
     ITEM_G,
     ITEM_R,
     KEY_WORDS,
-    Q_RX,
     Q_TO_CPU,
     Q_TO_NIC,
-    QUEUE_ITEMS,
-    QUEUES,
-    QUEUES_MAX,
+    Q_TX,
     S_COUNTS,
     S_CPU,
     S_CPU_CRASHES,
@@ -49,16 +46,18 @@ from .layout import (
     S_KEYS,
     S_NIC,
     S_NIC_CRASHES,
+    end_of,
     long_g,
     long_r,
     short_g,
     short_r,
+    start_of,
 )
 
 _G_CURRENT, _R_CURRENT, _N_CURRENT, _OWN, _NOT_STALE, _RESET = 1, 2, 4, 8, 16, 32
 
 
-@kernel(forceinline=False)
+@kernel
 def canonicalise(s, keys, lossy, analysis):
     """Bring a state into its one form; returns whether its numbers fit the stored form."""
     for key in range(keys):
@@ -97,16 +96,18 @@ def _zero_dead_variables(s, b, analysis):
 def _forget_dead_messages(s, key, analysis):
     reachable = _generations_of_cpu(s, key, analysis)
     oldest = _oldest_incarnation(reachable)
+    at = kept = start_of(s, Q_TO_NIC)
     for queue in (Q_TO_NIC, Q_TO_CPU):
-        kept = 0
-        first = S_ITEMS + queue * QUEUE_ITEMS
-        for i in range(s[S_COUNTS + queue]):
-            item = s[first + i]
+        count, stays = s[S_COUNTS + queue], 0
+        for i in range(at, at + count):
+            item = s[i]
             mine = (item >> I_KEY & 1) == key
             if not mine or not _is_dead(s, key, queue, item, reachable, oldest, analysis):
-                s[first + kept] = item
+                s[kept] = item
                 kept += 1
-        s[S_COUNTS + queue] = kept
+                stays += 1
+        s[S_COUNTS + queue] = stays
+        at += count
 
 
 @kernel
@@ -115,14 +116,11 @@ def _generations_of_cpu(s, key, analysis):
     b = S_KEYS + key * KEY_WORDS
     found = np.uint64(1) << np.uint64(short_g(s[b + E_G]))
     found |= np.uint64(1) << np.uint64(short_g(s[b + 8 + E_G]))
-    for queue in range(QUEUES_MAX):
-        first = S_ITEMS + (Q_RX + queue) * QUEUE_ITEMS
-        for i in range(s[S_COUNTS + queue]):
-            found |= np.uint64(1) << np.uint64(s[first + i] >> I_G & 63)
-    first = S_ITEMS + Q_TO_CPU * QUEUE_ITEMS
-    for i in range(s[S_COUNTS + Q_TO_CPU]):
-        if analysis.adopts[s[first + i] & 31]:
-            found |= np.uint64(1) << np.uint64(s[first + i] >> I_G & 63)
+    for i in range(S_ITEMS, start_of(s, Q_TX)):
+        found |= np.uint64(1) << np.uint64(s[i] >> I_G & 63)
+    for i in range(start_of(s, Q_TO_CPU), end_of(s)):
+        if analysis.adopts[s[i] & 31]:
+            found |= np.uint64(1) << np.uint64(s[i] >> I_G & 63)
     return found & ~np.uint64(1)
 
 
@@ -199,11 +197,9 @@ def _renumber(s, keys):
                 return False
             generations |= one << np.uint64(short_g(s[e + E_G]))
             requests |= one << np.uint64(short_r(s[e + E_R]))
-    for queue in range(QUEUES):
-        first = S_ITEMS + queue * QUEUE_ITEMS
-        for i in range(first, first + s[S_COUNTS + queue]):
-            generations |= one << np.uint64(s[i] >> I_G & 63)
-            requests |= one << np.uint64(s[i] >> I_R & 31)
+    for i in range(S_ITEMS, end_of(s)):
+        generations |= one << np.uint64(s[i] >> I_G & 63)
+        requests |= one << np.uint64(s[i] >> I_R & 31)
     generations &= ~one
     requests &= ~one
     s[S_NIC + 1] = _count((generations >> np.uint64(16 * s[S_NIC])) & np.uint64(0xFFFF))
@@ -223,12 +219,10 @@ def _rewrite(s, keys, generations, requests):
         for e in (b, b + 8):
             s[e + E_G] = long_g(_rank(generations, short_g(s[e + E_G]), 4))
             s[e + E_R] = long_r(_rank(requests, short_r(s[e + E_R]), 3))
-    for queue in range(QUEUES):
-        first = S_ITEMS + queue * QUEUE_ITEMS
-        for i in range(first, first + s[S_COUNTS + queue]):
-            item = s[i] & ~(ITEM_G | ITEM_R)
-            item |= _rank(generations, s[i] >> I_G & 63, 4) << I_G
-            s[i] = item | _rank(requests, s[i] >> I_R & 31, 3) << I_R
+    for i in range(S_ITEMS, end_of(s)):
+        item = s[i] & ~(ITEM_G | ITEM_R)
+        item |= _rank(generations, s[i] >> I_G & 63, 4) << I_G
+        s[i] = item | _rank(requests, s[i] >> I_R & 31, 3) << I_R
 
 
 @kernel
@@ -253,7 +247,7 @@ def _rank(alive, code, shift):
 
 @kernel
 def _sort(s, queue):
-    first = S_ITEMS + queue * QUEUE_ITEMS
+    first = start_of(s, queue)
     for i in range(first + 1, first + s[S_COUNTS + queue]):
         item = s[i]
         j = i

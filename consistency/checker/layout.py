@@ -1,9 +1,9 @@
 """A state of the model: the working vector that a step changes, and the short form that is stored.
 
 The working vector ``s`` is int64[WORDS]: budgets and ghosts of the whole system, one block a key (the entries of
-both sides, as the interpreter wants them, contexts, buffers), and five queues of items. A context is the set of the
-packets that have been applied to it, one bit a packet, so that a version is a number of bits; a packet is its number
-in order of arrival.
+both sides, as the interpreter wants them, contexts, buffers), and five queues of items, one after the other. A context
+is the set of the packets that have been applied to it, one bit a packet, so that a version is a number of bits; a
+packet is its number in order of arrival.
 
 An item is one word of 31 bits: a punted packet with its tag, an output, a marker or a control message. Generations
 and requests are (incarnation, counter) of 2 + 4 and 2 + 3 bits, which :mod:`.canonical` keeps small.
@@ -22,7 +22,7 @@ KEYS_MAX = 2
 QUEUES_MAX = 2
 CRASHES_MAX = 2
 MIGRATIONS_MAX = 7
-QUEUE_ITEMS = 20
+QUEUE_ITEMS = 20  # of one queue
 
 # The whole system.
 S_NIC, S_CPU = 0, 3  # the sides' own records, NODE_WORDS each
@@ -30,19 +30,19 @@ S_PROMOTIONS, S_DEMOTIONS, S_NIC_CRASHES, S_CPU_CRASHES, S_DROPS = range(6, 11) 
 S_ENTERED = 11  # packets so far
 S_KEY_OF = 12  # bit i: the key of packet i
 S_APPLIED, S_EGRESSED, S_LOST = 13, 14, 15  # ghosts: sets of packets
+# How many items each queue has; their own order is also that of the items.
+S_COUNTS = 16
+Q_RX, Q_TX, Q_TO_NIC, Q_TO_CPU = 0, 2, 3, 4
+QUEUES = 5
 # A key's block.
-S_KEYS, KEY_WORDS = 16, 24
+S_KEYS, KEY_WORDS = 24, 24
 B_ENTRY = 0  # + 8 * role
 B_CONTEXT = 16  # + role: the context held there
 B_CHECKPOINT = 18
 B_LATEST = 19  # ghost: the context after the last packet that was applied
 B_FLOOR = 20  # ghost: after a crash, 1 + the fewest updates that may remain; 0: none may be lost
 B_HELD = 21  # + role: packet numbers + 1, 3 bits each, oldest lowest
-# Queues: counts, then items.
-S_COUNTS = 64
-Q_RX, Q_TX, Q_TO_NIC, Q_TO_CPU = 0, 2, 3, 4
-QUEUES = 5
-S_ITEMS = 72
+S_ITEMS = S_KEYS + KEYS_MAX * KEY_WORDS
 WORDS = S_ITEMS + QUEUES * QUEUE_ITEMS
 
 # Items that are no messages: an output on its way through TX.
@@ -84,31 +84,52 @@ def long_r(code):
 @kernel
 def bits(mask):
     """Number of bits of a set of packets."""
-    count = 0
-    while mask:
-        mask &= mask - 1
-        count += 1
-    return count
+    pairs = mask - ((mask >> 1) & 0x15)
+    return (pairs & 3) + ((pairs >> 2) & 3) + (pairs >> 4)
 
 
 @kernel
 def highest(mask):
     """Number of the newest packet of a set, -1 if empty."""
-    found = -1
-    while mask:
-        mask >>= 1
-        found += 1
-    return found
+    found = 0 if mask > 0 else -1
+    found += 1 if mask > 1 else 0
+    found += 1 if mask > 3 else 0
+    found += 1 if mask > 7 else 0
+    return found + (1 if mask > 15 else 0)
 
 
 @kernel
 def held_count(buffer):
     """Packets in a buffer word."""
-    count = 0
-    while buffer:
-        buffer >>= 3
-        count += 1
-    return count
+    count = 1 if buffer > 0 else 0
+    count += 1 if buffer >= 1 << 3 else 0
+    count += 1 if buffer >= 1 << 6 else 0
+    count += 1 if buffer >= 1 << 9 else 0
+    return count + (1 if buffer >= 1 << 12 else 0)
+
+
+@kernel
+def start_of(s, queue):
+    """Where a queue's items begin in the working vector."""
+    at = S_ITEMS
+    for before in range(queue):
+        at += s[S_COUNTS + before]
+    return at
+
+
+@kernel
+def end_of(s):
+    """Where the items end in the working vector."""
+    return start_of(s, QUEUES)
+
+
+@kernel
+def copy_state(s, t, keys):
+    """Copy the part of a working vector that is in use."""
+    for i in range(S_KEYS + keys * KEY_WORDS):
+        t[i] = s[i]
+    for i in range(S_ITEMS, end_of(s)):
+        t[i] = s[i]
 
 
 @kernel
@@ -158,18 +179,16 @@ def pack(s, keys, words):
         )
         words[at + 3] = np.uint32(s[b + B_HELD] | s[b + B_HELD + 1] << 15)
         at += BLOCK_WORDS
-    for queue in range(QUEUES):
-        first = S_ITEMS + queue * QUEUE_ITEMS
-        for i in range(s[S_COUNTS + queue]):
-            words[at] = np.uint32(s[first + i])
-            at += 1
+    for i in range(S_ITEMS, end_of(s)):
+        words[at] = np.uint32(s[i])
+        at += 1
     return at
 
 
 @kernel
 def unpack(words, at, keys, s):
-    """The reverse of :func:`pack`, from ``words[at:]``; what is not used is zero."""
-    for i in range(WORDS):
+    """The reverse of :func:`pack`, from ``words[at:]``; returns where the state's words end."""
+    for i in range(S_KEYS + keys * KEY_WORDS):
         s[i] = 0
     w = np.int64(words[at])
     s[S_NIC], s[S_NIC + 2], s[S_CPU] = w & 3, w >> 2 & 3, w >> 4 & 3
@@ -200,20 +219,25 @@ def unpack(words, at, keys, s):
         w = np.int64(words[at + 3])
         s[b + B_HELD], s[b + B_HELD + 1] = w & 0x7FFF, w >> 15
         at += BLOCK_WORDS
-    for queue in range(QUEUES):
-        first = S_ITEMS + queue * QUEUE_ITEMS
-        for i in range(s[S_COUNTS + queue]):
-            s[first + i] = np.int64(words[at])
-            at += 1
+    for i in range(S_ITEMS, end_of(s)):
+        s[i] = np.int64(words[at])
+        at += 1
+    return at
 
 
 @kernel
-def hash_of(words, length):
-    """64-bit hash of a stored state: multiply and fold a word, splitmix64's finaliser at the end."""
+def hash_of(words, at, length):
+    """64-bit hash of the stored state at ``words[at:]``: multiply and fold two words at a time, then a finaliser.
+
+    The finaliser is splitmix64's (Steele et al., OOPSLA 2014).
+    """
     h = np.uint64(length) * np.uint64(0x9E3779B97F4A7C15)
-    for i in range(length):
-        h = (h ^ np.uint64(words[i])) * np.uint64(0xFF51AFD7ED558CCD)
-        h ^= h >> np.uint64(29)
+    for i in range(at, at + length - 1, 2):
+        pair = np.uint64(words[i]) | np.uint64(words[i + 1]) << np.uint64(32)
+        h = (h ^ pair) * np.uint64(0xFF51AFD7ED558CCD)
+        h ^= h >> np.uint64(32)
+    if length & 1:
+        h = (h ^ np.uint64(words[at + length - 1])) * np.uint64(0xFF51AFD7ED558CCD)
     h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return h ^ (h >> np.uint64(31))

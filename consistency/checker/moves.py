@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from oppcache._jit import kernel
 
 from ..interpreter import choose, reset_entry
@@ -35,20 +37,19 @@ from .layout import (
     Q_TO_CPU,
     Q_TO_NIC,
     Q_TX,
-    QUEUE_ITEMS,
     S_COUNTS,
     S_CPU,
     S_CPU_CRASHES,
     S_DEMOTIONS,
     S_DROPS,
     S_ENTERED,
-    S_ITEMS,
     S_KEY_OF,
     S_KEYS,
     S_LOST,
     S_NIC,
     S_NIC_CRASHES,
     S_PROMOTIONS,
+    start_of,
 )
 from .model import (
     P_CHECKPOINTS,
@@ -67,22 +68,24 @@ from .step import happen, remove, word_of
 MOVE_ARRIVE, MOVE_RX, MOVE_TX, MOVE_TO_NIC, MOVE_TO_CPU, MOVE_OWN = range(6)
 MOVE_DROP, MOVE_NIC_CRASH, MOVE_CPU_CRASH, MOVE_CHECKPOINT, MOVE_LOSE = range(6, 11)
 MOVES_MAX = 400
+# What `look` says instead of a row: nothing comes of the move; it is nothing that a table is asked about.
+IDLE, NO_EVENT = -10, -11
 MOVE_WORDS = 6
 
 
-@kernel(forceinline=False)
+@kernel
 def list_moves(parameters, protocol, s, facts_read, moves):
     """Write every move of a state to ``moves`` (int64[MOVES_MAX, MOVE_WORDS]); returns how many."""
     count = 0
     keys, spread = parameters[P_KEYS], parameters[P_SPREAD] and parameters[P_QUEUES] > 1
     for queue in range(parameters[P_QUEUES]):
         if s[S_COUNTS + Q_RX + queue] > 0:
-            item = s[S_ITEMS + (Q_RX + queue) * QUEUE_ITEMS]
+            item = s[start_of(s, Q_RX + queue)]
             count = _with_facts(
                 protocol, s, facts_read, moves, count, MOVE_RX, queue, 0, CPU, item >> I_KEY & 1, item & 31, 1
             )
     if s[S_COUNTS + Q_TX] > 0:
-        item = s[S_ITEMS + Q_TX * QUEUE_ITEMS]
+        item = s[start_of(s, Q_TX)]
         event, ways = item & 31, parameters[P_QUEUES] if spread else 1
         if event == OUTPUT:
             count = _add(moves, count, MOVE_TX, 0, 0, 0, 0, NIC)
@@ -92,8 +95,9 @@ def list_moves(parameters, protocol, s, facts_read, moves):
             )
     for kind, queue, role in ((MOVE_TO_NIC, Q_TO_NIC, NIC), (MOVE_TO_CPU, Q_TO_CPU, CPU)):
         deliverable = s[S_COUNTS + queue] if parameters[P_LOSSY] else min(s[S_COUNTS + queue], 1)
+        first = start_of(s, queue)
         for i in range(deliverable):
-            item = s[S_ITEMS + queue * QUEUE_ITEMS + i]
+            item = s[first + i]
             ways = parameters[P_QUEUES] if spread and role == NIC else 1
             count = _with_facts(
                 protocol, s, facts_read, moves, count, kind, i, 0, role, item >> I_KEY & 1, item & 31, ways
@@ -133,7 +137,7 @@ def _with_facts(protocol, s, facts_read, moves, count, kind, a, b, role, key, ev
         facts = (facts - 1) & read
 
 
-@kernel(forceinline=False)
+@kernel
 def _own_moves(parameters, protocol, s, facts_read, moves, count, key, spread):
     """Arrivals, what the policies want, timers."""
     b = S_KEYS + key * KEY_WORDS
@@ -216,63 +220,78 @@ def is_own_step(move):
     return MOVE_RX <= kind <= MOVE_TO_CPU
 
 
-@kernel(forceinline=False)
-def is_idle(parameters, protocol, s, move, message):
-    """Whether nothing comes of a message that stays where it is, or of an event of a side's own."""
-    kind, event = move[0], move[1]
-    if kind == MOVE_OWN:
-        role, key, item = move[5], move[2], 0
-    elif (kind == MOVE_TO_NIC or kind == MOVE_TO_CPU) and parameters[P_LOSSY]:
-        role = NIC if kind == MOVE_TO_NIC else CPU
-        item = s[S_ITEMS + (Q_TO_NIC if kind == MOVE_TO_NIC else Q_TO_CPU) * QUEUE_ITEMS + move[1]]
-        key, event = item >> I_KEY & 1, item & 31
-    else:
-        return False
+@kernel
+def item_of(s, move):
+    """The packet, marker or message that a move delivers, 0: none."""
+    kind = move[0]
+    if kind < MOVE_RX or kind > MOVE_TO_CPU:
+        return 0
+    if kind == MOVE_RX:
+        return s[start_of(s, Q_RX + move[1])]
+    if kind == MOVE_TX:
+        return s[start_of(s, Q_TX)]
+    return s[start_of(s, Q_TO_NIC if kind == MOVE_TO_NIC else Q_TO_CPU) + move[1]]
+
+
+@kernel
+def look(parameters, protocol, s, move, message, fired):
+    """What the tables say of a move: a row as :func:`~..interpreter.choose` finds it, IDLE or NO_EVENT.
+
+    Completes the entry that the move concerns, for :func:`make`.
+
+    Args:
+        message: scratch; the item that the move delivers, as the interpreter wants it.
+        fired: uint8, one a row: set where the row matches.
+    """
+    kind = move[0]
+    if kind > MOVE_OWN:
+        return NO_EVENT
+    item = item_of(s, move)
+    if item & 31 == OUTPUT:
+        return NO_EVENT
+    event, key = (item & 31, item >> I_KEY & 1) if item else (move[1], move[2])
+    role = move[5]
     b = S_KEYS + key * KEY_WORDS
     state = s[b + 8 * role + E_STATE]
-    if protocol.cells["rows"][role, state, event] <= 0:
-        return protocol.cells["rows"][role, state, event] == 0
     node = s[S_CPU : S_CPU + 3] if role == CPU else s[S_NIC : S_NIC + 3]
-    row = choose(protocol, role, state, event, word_of(s, b, role, node, item, message, move[3]))
-    if row < 0:
-        return row == -1
-    return protocol.rows["actions"][row] == 0 and protocol.rows["next"][row] == state
+    word = word_of(s, b, role, node, item, message, move[3])
+    row = choose(protocol, role, state, event, word)
+    if row >= 0:
+        fired[row] = np.uint8(1)
+    stays = kind == MOVE_OWN or ((kind == MOVE_TO_NIC or kind == MOVE_TO_CPU) and parameters[P_LOSSY] > 0)
+    if stays and (
+        row == -1 or (row >= 0 and protocol.rows["actions"][row] == 0 and protocol.rows["next"][row] == state)
+    ):
+        return IDLE
+    return row
 
 
-@kernel(forceinline=False)
-def make(parameters, analysis, protocol, s, move, message, out, fired):
-    """Make a move on ``s``; returns violations, or DISABLED where nothing comes of it."""
-    kind, a, b, facts, chosen = move[0], move[1], move[2], move[3], move[4]
-    role, key, event, item, packet = NIC, 0, a, 0, -1
+@kernel
+def make(parameters, analysis, protocol, s, move, row, message, out):
+    """Make a move on ``s``, with the row that :func:`look` found; returns violations and DISABLED, OVERFLOW."""
+    kind, a, b, chosen, role = move[0], move[1], move[2], move[4], move[5]
+    key, event, item, packet = b, a, 0, -1
     if kind == MOVE_ARRIVE:
-        key, packet = b, s[S_ENTERED]
+        packet = s[S_ENTERED]
         s[S_ENTERED] += 1
         s[S_KEY_OF] |= key << packet
         if event == EV_UNRUNNABLE:
             s[S_DEMOTIONS] -= 1
-    elif kind == MOVE_OWN:
-        key = b
-        role = move[5]
     elif kind == MOVE_RX or kind == MOVE_TX:
         item = remove(s, Q_TX if kind == MOVE_TX else Q_RX + a, 0)
         key, event = item >> I_KEY & 1, item & 31
-        role = NIC if kind == MOVE_TX else CPU
         if event == OUTPUT:
             return ghosts.leave(s, key, item >> I_ID & 7)
         if event >= EV_BOUNCED:
             packet = item >> I_ID & 7
     elif kind == MOVE_TO_NIC or kind == MOVE_TO_CPU:
-        queue = Q_TO_NIC if kind == MOVE_TO_NIC else Q_TO_CPU
-        item = s[S_ITEMS + queue * QUEUE_ITEMS + a]
+        item = item_of(s, move)
         if not parameters[P_LOSSY]:
-            item = remove(s, queue, 0)
-        key, event = item >> I_KEY & 1, item & 31
-        role = NIC if kind == MOVE_TO_NIC else CPU
-    else:
+            remove(s, Q_TO_NIC if kind == MOVE_TO_NIC else Q_TO_CPU, 0)
+        key = item >> I_KEY & 1
+    elif kind != MOVE_OWN:
         return _fault(parameters, protocol, s, kind, a, b)
-    wrong = happen(
-        parameters, analysis, protocol, s, role, key, event, item, packet, facts, chosen, message, out, fired
-    )
+    wrong = happen(parameters, analysis, protocol, s, role, key, row, item, packet, chosen, message, out)
     if kind == MOVE_OWN:
         _spend(s, event)
     return wrong
@@ -286,7 +305,7 @@ def _spend(s, event):
         s[S_DEMOTIONS] -= 1
 
 
-@kernel(forceinline=False)
+@kernel
 def _fault(parameters, protocol, s, kind, a, b):
     if kind == MOVE_DROP:
         item = remove(s, a, b)

@@ -30,13 +30,14 @@ from .layout import (
     S_PROMOTIONS,
     STORED_MAX,
     WORDS,
+    copy_state,
     hash_of,
     pack,
     unpack,
 )
 from .liveness import first_stuck
 from .model import P_KEYS, P_LOSSY, Model
-from .moves import MOVE_WORDS, MOVES_MAX, is_idle, is_own_step, list_moves, make
+from .moves import IDLE, MOVE_WORDS, MOVES_MAX, is_own_step, list_moves, look, make
 from .store import (
     N_DEPTH,
     N_EDGES,
@@ -137,16 +138,16 @@ def first_state(system: System, model: Model) -> np.ndarray:
     return s
 
 
-@kernel(forceinline=False)
+@kernel
 def next_state(system, scratch, move):
     """Make a move from ``scratch.s`` into ``scratch.t``; returns violations, DISABLED or OVERFLOW."""
     s, t = scratch.s, scratch.t
-    if is_idle(system.parameters, system.protocol, s, move, scratch.message):
-        return DISABLED
-    for i in range(len(t)):
-        t[i] = s[i]
     parameters, analysis, protocol = system.parameters, system.analysis, system.protocol
-    wrong = make(parameters, analysis, protocol, t, move, scratch.message, scratch.out, scratch.fired)
+    row = look(parameters, protocol, s, move, scratch.message, scratch.fired)
+    if row == IDLE:
+        return DISABLED
+    copy_state(s, t, parameters[P_KEYS])
+    wrong = make(parameters, analysis, protocol, t, move, row, scratch.message, scratch.out)
     if wrong & DISABLED:
         return DISABLED
     if not canonicalise(t, parameters[P_KEYS], parameters[P_LOSSY] > 0, analysis):
@@ -156,7 +157,7 @@ def next_state(system, scratch, move):
     return wrong
 
 
-@kernel(forceinline=False)
+@kernel
 def find_successors(system, store, scratch, number, stop):
     """Short forms of all successors of ``scratch.s``; returns how many, or -STOPPED or -TOO_LARGE."""
     count = list_moves(system.parameters, system.protocol, scratch.s, system.facts, scratch.moves)
@@ -173,7 +174,7 @@ def find_successors(system, store, scratch, number, stop):
                 return -STOPPED
         length = pack(scratch.t, system.parameters[P_KEYS], scratch.found[found])
         scratch.lengths[found] = length
-        scratch.hashes[found] = hash_of(scratch.found[found], length)
+        scratch.hashes[found] = hash_of(scratch.found[found], 0, length)
         scratch.own[found] = np.uint8(1 if is_own_step(scratch.moves[m]) else 0)
         found += 1
     return found
@@ -217,7 +218,7 @@ def expand(system, store, scratch, batch, stop):
 @kernel(forceinline=False)
 def add_first(store, words, length):
     """Store the first state."""
-    find_or_add(store, words, length, hash_of(words, length), 0)
+    find_or_add(store, words, length, hash_of(words, 0, length), 0)
 
 
 @kernel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from oppcache._jit import kernel
 
-from ..interpreter import choose, take, truths
+from ..interpreter import take, truths
 from ..vocabulary import (
     C_BOUNCE,
     C_CLEAR_CONTEXT,
@@ -25,7 +25,6 @@ from ..vocabulary import (
     C_TAKE_CONTEXT,
     CPU,
     E_HELD,
-    E_STATE,
     E_VERSION,
     EV_BOUNCED,
     EV_PUNT_ABSENT,
@@ -67,16 +66,17 @@ from .layout import (
     QUEUE_ITEMS,
     S_COUNTS,
     S_CPU,
-    S_ITEMS,
     S_KEYS,
     S_LOST,
     S_NIC,
     bits,
+    end_of,
     held_count,
     long_g,
     long_r,
     short_g,
     short_r,
+    start_of,
 )
 from .model import P_INSTANT, P_LOSSY, P_MARKERS, P_QUEUES, P_SPREAD
 
@@ -125,7 +125,10 @@ def push(s, queue, item):
     count = s[S_COUNTS + queue]
     if count >= QUEUE_ITEMS:
         return OVERFLOW
-    s[S_ITEMS + queue * QUEUE_ITEMS + count] = item
+    place = start_of(s, queue + 1)
+    for i in range(end_of(s), place, -1):
+        s[i] = s[i - 1]
+    s[place] = item
     s[S_COUNTS + queue] = count + 1
     return 0
 
@@ -133,13 +136,11 @@ def push(s, queue, item):
 @kernel
 def remove(s, queue, place):
     """Take an item out of a queue, keeping order; returns it."""
-    first = S_ITEMS + queue * QUEUE_ITEMS
-    item = s[first + place]
-    count = s[S_COUNTS + queue] - 1
-    for i in range(first + place, first + count):
+    place += start_of(s, queue)
+    item = s[place]
+    for i in range(place, end_of(s) - 1):
         s[i] = s[i + 1]
-    s[first + count] = 0
-    s[S_COUNTS + queue] = count
+    s[S_COUNTS + queue] -= 1
     return item
 
 
@@ -153,7 +154,7 @@ def is_marker(item):
 def _put(parameters, s, queue, item):
     """Put a marker into a ring; DISABLED where the model's bound on markers is reached."""
     markers = 0
-    first = S_ITEMS + queue * QUEUE_ITEMS
+    first = start_of(s, queue)
     for i in range(s[S_COUNTS + queue]):
         markers += 1 if is_marker(s[first + i]) else 0
     return DISABLED if markers >= parameters[P_MARKERS] else push(s, queue, item)
@@ -164,7 +165,7 @@ def _send(parameters, s, queue, item):
     """Send a control message: into a set where it may be delivered any number of times, else into a queue."""
     if not parameters[P_LOSSY]:
         return push(s, queue, item)
-    first = S_ITEMS + queue * QUEUE_ITEMS
+    first = start_of(s, queue)
     for i in range(s[S_COUNTS + queue]):
         if s[first + i] == item:
             return 0
@@ -185,7 +186,7 @@ def out_of(s, role, key, packet):
     return leave(s, key, packet)
 
 
-@kernel(forceinline=False)
+@kernel
 def carry_out(parameters, analysis, protocol, s, role, key, command, context, packet, chosen):
     """One command; returns violations, and bit 30 where the packet of the event found a place."""
     placed = 1 << 30
@@ -265,20 +266,18 @@ def word_of(s, b, role, node, item, message, facts):
     return truths(entry, node, message, facts)
 
 
-@kernel(forceinline=False)
-def happen(
-    parameters, analysis, protocol, s, role, key, event, item, packet, facts, chosen, message, out, fired
-):
+@kernel
+def happen(parameters, analysis, protocol, s, role, key, row, item, packet, chosen, message, out):
     """Take one event on one side of the model.
 
     Args:
-        s: the working vector; changed.
+        s: the working vector, its entry completed by :func:`word_of`; changed.
+        row: what the table says, as :func:`~..interpreter.choose` found it.
         item: the message or tag, 0 for none.
         packet: number of the packet that the event brings, -1: none.
-        facts: F_... bits.
         chosen: RX queue of punts, for protocols that spread them.
-        message, out: scratch, as the interpreter wants them.
-        fired: uint8, one a row: set where the row was taken.
+        message: the item as :func:`word_of` read it.
+        out: scratch, as the interpreter wants it.
 
     Returns:
         violations.
@@ -286,11 +285,7 @@ def happen(
     b = S_KEYS + key * KEY_WORDS
     entry = s[b + 8 * role : b + 8 * role + 8]
     node = s[S_CPU : S_CPU + 3] if role == CPU else s[S_NIC : S_NIC + 3]
-    word = word_of(s, b, role, node, item, message, facts)
-    row = choose(protocol, role, entry[E_STATE], event, word)
     count = take(protocol, row, entry, node, message, out)
-    if row >= 0:
-        fired[row] = 1
     if count == IMPOSSIBLE:
         if packet >= 0:
             s[S_LOST] |= 1 << packet

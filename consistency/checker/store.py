@@ -127,7 +127,7 @@ def has_room(store):
     )
 
 
-@kernel(forceinline=False)
+@kernel
 def warm(store, scratch, count):
     """Touch what the look-ups of several states will read, one kind after the other, so that the misses overlap."""
     mask = np.int64(len(store.table) - 1)
@@ -145,7 +145,7 @@ def warm(store, scratch, count):
     return touched
 
 
-@kernel(forceinline=False)
+@kernel
 def find_or_add(store, words, length, h, parent):
     """Number of a state; a new one is appended (the caller sees it by its number)."""
     mask = np.int64(len(store.table) - 1)
@@ -200,14 +200,8 @@ def rehash(old, new, arena, starts, hashes):
         if len(hashes):
             h = hashes[number]
         else:
-            h = hash_at(arena, starts[number], starts[number + 1])
+            h = hash_of(arena, starts[number], starts[number + 1] - starts[number])
         slot = np.int64(h & np.uint64(0x7FFFFFFF)) & mask
         while new[slot] != np.uint64(0):
             slot = (slot + 1) & mask
         new[slot] = entry
-
-
-@kernel
-def hash_at(arena, start, end):
-    """Hash of a state in the arena; :func:`~.layout.hash_of` on a view."""
-    return hash_of(arena[start:end], end - start)

@@ -39,6 +39,7 @@ from .moves import (
     MOVE_TO_NIC,
     MOVE_TX,
     list_moves,
+    look,
     make,
 )
 from .search import Scratch, System, first_state, make_scratch, next_state
@@ -219,21 +220,15 @@ class _Tracer:
     def _leads_to(self, store: object, target: int) -> bool:
         scratch = self.scratch
         length = L.pack(scratch.t, self.keys, scratch.words)
-        h = L.hash_of(scratch.words, length)
+        h = L.hash_of(scratch.words, 0, length)
         return bool(is_same(store, target, scratch.words, length, np.uint64(h)))
 
     def _record(self, s: np.ndarray, move: np.ndarray, wrong: int, after: np.ndarray) -> None:
         system, scratch = self.system, self.scratch
         raw = s.copy()
+        row = look(system.parameters, system.protocol, raw, move, scratch.message, scratch.fired)
         make(
-            system.parameters,
-            system.analysis,
-            system.protocol,
-            raw,
-            move,
-            scratch.message,
-            scratch.out,
-            scratch.fired,
+            system.parameters, system.analysis, system.protocol, raw, move, row, scratch.message, scratch.out
         )
         kind, a, b = (int(word) for word in move[:3])
         number = len(self.steps)
@@ -253,7 +248,7 @@ class _Tracer:
         """Side, key, the event in words, and the item that it concerns."""
 
         def at(queue: int, place: int) -> int:
-            return int(s[L.S_ITEMS + queue * L.QUEUE_ITEMS + place])
+            return int(s[L.start_of(s, queue) + place])
 
         of = f" of key {b + 1}" if self.keys > 1 else ""
         if kind == MOVE_ARRIVE:
@@ -316,7 +311,7 @@ class _Tracer:
                     ring.pop(0).taken.append(number)
                     had -= 1
                 else:
-                    self._taken(ring, int(s[L.S_ITEMS + queue * L.QUEUE_ITEMS + a]), number)
+                    self._taken(ring, int(s[L.start_of(s, queue) + a]), number)
             if kind == MOVE_DROP and queue == a:
                 ring.pop(b).dropped = number
                 had -= 1
@@ -327,7 +322,7 @@ class _Tracer:
                 ring.clear()
                 continue
             for place in range(had, has):
-                item = int(raw[L.S_ITEMS + queue * L.QUEUE_ITEMS + place])
+                item = int(raw[L.start_of(raw, queue) + place])
                 ring.append(Sent(item, queue, label(item), number))
                 self.sent.append(ring[-1])
 

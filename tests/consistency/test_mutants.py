@@ -1,11 +1,13 @@
-"""Slips in one row of ``cas-hold.yaml`` are found; consistency/mutants.py tries them all."""
+"""Slips in one row of ``cas-hold.yaml`` are found; consistency/mutant_ladder.py tries them all."""
 
 from __future__ import annotations
 
 import pytest
 
 from oppcache.consistency import load_protocol
-from oppcache.consistency.mutants import MODELS, caught, mutants, taken_in
+from oppcache.consistency.checker import Model
+from oppcache.consistency.mutant_ladder import Ladder, Outcome
+from oppcache.consistency.mutants import mutants
 
 
 def test_mutants_change_one_row_each_and_differ() -> None:
@@ -25,5 +27,8 @@ def test_mutants_change_one_row_each_and_differ() -> None:
 def test_a_slip_in_one_row_is_found(place: tuple[str, str, str], change: str) -> None:
     protocol = load_protocol("cas-hold")
     mutant = next(m for m in mutants(protocol) if (m.place, m.change) == (place, change))
-    models = MODELS[1:2]
-    assert caught(mutant, models, taken_in(protocol, models)) not in ("", "never")
+    ladder = Ladder(protocol, (Model(packets=1, promotions=1), Model(packets=2, promotions=1, lossy=True)))
+    outcome = ladder.climb(mutant)
+    assert outcome.how == "caught"
+    assert outcome.steps > 1
+    assert Outcome.of_line(outcome.line()) == outcome
