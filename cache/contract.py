@@ -18,10 +18,11 @@ the incoming key gets no slot.
 
 It may also define any of::
 
-    observe(state, slot, label, r0, now)                -> nothing; the context in this slot was processed on the NIC and
-                                                           has this state label and register R0 now
+    observe(state, slot, label, r0, now)                -> nothing; the context in this slot has this state label and
+                                                           register R0 (signed) now: after its insertion, and after
+                                                           every packet that the NIC ran on it
     release(state, now)                                 -> int: a slot to give up without a newcomer, −1 for none; asked
-                                                           again until it says −1, after every hit
+                                                           before every lookup, again until it says −1
     seed(state, number)                                 -> nothing; once after init: 1 to 2**31 − 2, from the run's seed
 
 An admission policy defines ``state_size`` and ``init`` as above and::

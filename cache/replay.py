@@ -63,20 +63,20 @@ def _loop(
         key = np.int64(dense[i])
         next_use = next_uses[i] if next_uses.shape[0] > 0 else np.int64(-1)
         now = times[i] if times.shape[0] > 0 else np.int64(i)
+        while releases:
+            slot = release(state, now)
+            if slot < 0:
+                break
+            if not _occupied(slots, slot):
+                return np.int64(-1) - i
+            remove(state, slot, np.int64(1))
+            slots.slot_of[slots.key_in[slot]] = -1
+            slots.key_in[slot] = -1
+            slots.free[slots.fresh[1]] = slot
+            slots.fresh[1] += 1
         slot = np.int64(slots.slot_of[key])
         if slot >= 0:
             hit(state, slot, now, next_use)
-            while releases:
-                slot = release(state, now)
-                if slot < 0:
-                    break
-                if not _occupied(slots, slot):
-                    return np.int64(-1) - i
-                remove(state, slot, np.int64(1))
-                slots.slot_of[slots.key_in[slot]] = -1
-                slots.key_in[slot] = -1
-                slots.free[slots.fresh[1]] = slot
-                slots.fresh[1] += 1
             continue
         misses += 1
         if slots.fresh[1] > 0:

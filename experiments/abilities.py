@@ -10,10 +10,6 @@ from collections.abc import Sequence
 
 from oppcache.opp.errors import Mark, Problems, near_miss
 
-# Runs do not show registers to a policy yet, nor ask it for slots to give up; the trace simulator does the latter.
-PLANNED_EVICTION = ("highest-r0", "lowest-r0", "lru-idle")
-PLANNED_ADMISSION = ("tinylfu",)
-
 
 def absent(what: str, available: Sequence[str]) -> str:
     """Return the one sentence for what the language has and this version has not."""

@@ -16,7 +16,6 @@ from oppcache import opp
 from oppcache.opp.errors import NOWHERE, InputError, Mark, Problem, Problems, near_miss
 from oppcache.opp.yaml_source import MarkedDict
 
-from . import abilities
 from .abilities import absent, check_name, is_file
 from .document import OptionMark, mark_at, without
 from .freeform import PROGRAM_KINDS
@@ -95,6 +94,8 @@ def check(
     eviction = _check_eviction(tree, experiment, folder, problems, memory)
     _check_time(tree, experiment, eviction, problems)
     admission = _check_admission(tree, experiment, folder, problems, memory)
+    if program is not None:
+        _check_release(tree, experiment, program, parameters, problems)
     if len(problems.items) > before or program is None:
         return None
     return Resolved(
@@ -274,6 +275,29 @@ def _check_time(tree: MarkedDict, experiment: Experiment, eviction: str | Path, 
         problems.add(message, mark_at(tree, ("cache", "eviction")))
 
 
+def _check_release(
+    tree: MarkedDict,
+    experiment: Experiment,
+    program: str | Path,
+    parameters: dict[str, Any],
+    problems: Problems,
+) -> None:
+    """States that contexts are released in must be the program's."""
+    from oppcache.hybrid.release import closing_labels
+
+    states = experiment.cache.release.states
+    if not states:
+        return
+    tables_of = load(program, parameters)
+    for index, state in enumerate(states):
+        try:
+            closing_labels(tables_of, (state,))
+        except InputError as error:
+            mark = mark_at(tree, ("cache", "release", "states", index))
+            for problem in error.problems:
+                problems.add(problem.message, mark, problem.hint)
+
+
 def tables(resolved: Resolved) -> list[str]:
     """Return the names of a configuration's context tables."""
     program = load(resolved.program, resolved.parameters)
@@ -291,9 +315,7 @@ def _check_eviction(
         file = located(tree, path, name, folder)
         memory.ask("eviction", str(file), lambda: load_policy(file), problems, mark)
         return file
-    planned = abilities.PLANNED_EVICTION
-    available = [policy for policy in eviction_names() if policy not in planned]
-    check_name(problems, ".".join(path), name, available, planned, mark, "a file such as my_policy.py")
+    check_name(problems, ".".join(path), name, eviction_names(), (), mark, "a file such as my_policy.py")
     return name
 
 
@@ -307,16 +329,13 @@ def _check_admission(
     available = admission_names()
     if isinstance(given, dict):
         name, number = next(iter(given.items()))
-        if check_name(problems, ".".join(path), name, available, abilities.PLANNED_ADMISSION, mark):
+        if check_name(problems, ".".join(path), name, available, (), mark):
             memory.ask("admission", f"{name}={number}", lambda: load_admission(given), problems, mark)
         return given
     if is_file(given):
         file = located(tree, path, given, folder)
         memory.ask("admission", str(file), lambda: load_admission(file), problems, mark)
         return file
-    planned = abilities.PLANNED_ADMISSION
-    if check_name(
-        problems, ".".join(path), given, available, planned, mark, "a file such as my_admission.py"
-    ):
+    if check_name(problems, ".".join(path), given, available, (), mark, "a file such as my_admission.py"):
         memory.ask("admission", given, lambda: load_admission(given), problems, mark)
     return given

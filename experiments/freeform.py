@@ -117,6 +117,16 @@ def read_times(value: Any) -> tuple[int, ...]:
     return tuple(times)
 
 
+def read_labels(value: Any) -> tuple[str | int, ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"got {value!r}, expected a list of state labels such as [CLOSED]")
+    for index, item in enumerate(value):
+        number = isinstance(item, int) and not isinstance(item, bool) and item >= 0
+        if not number and (not isinstance(item, str) or not item):
+            raise Misplaced(f"got {item!r}, expected the name or number of a state label", (index,))
+    return tuple(value)
+
+
 def read_sweep(value: Any) -> dict[str, list[Any]]:
     if not isinstance(value, Mapping):
         raise ValueError(f"got {value!r}, expected a mapping of dotted keys to lists of values")

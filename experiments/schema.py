@@ -119,6 +119,26 @@ class Cpu(Section):
     queue: PositiveCount = Field(default=4096, title="CPU queue slots")
 
 
+Labels = Annotated[
+    tuple[str | int, ...],
+    PlainValidator(freeform.read_labels),
+    PlainSerializer(list, when_used="json"),
+    _free("state labels, by name or number", type="array", items={"type": ["string", "integer"]}),
+]
+
+
+class Release(Section):
+    """When a context gives its NIC slot up although no other needs it."""
+
+    idle: OptionalPositiveNanoseconds = Field(
+        default=None, title="idle timeout", description="time without a lookup on the NIC; absent: never"
+    )
+    states: Labels = Field(default=(), title="closing states", description="in one of these state labels")
+    flags: tuple[Literal["FIN", "RST"], ...] = Field(
+        default=(), title="closing flags", description="after a TCP packet with one of these flags"
+    )
+
+
 class Cache(Section):
     """What is worth a NIC slot."""
 
@@ -151,6 +171,7 @@ class Cache(Section):
         description="which entries the NIC holds of a stage that has more than it has room for",
     )
     rules_interval: PositiveNanoseconds = Field(default=10_000_000, title="time between updates of rules")
+    release: Release = Field(default=Release(), title="release")
     unit: Literal["context", "bundle"] = Field(default="context", title="unit of caching")
 
 

@@ -77,7 +77,7 @@ def warm_up_source(plan: RunPlan) -> None:
 
 def make_setup(plan: RunPlan) -> Any:
     """Return the :class:`oppcache.hybrid.Setup` of a run."""
-    from oppcache.hybrid import Control, Cpu, Link, Migration, RuleSettings, Setup
+    from oppcache.hybrid import Control, Cpu, Link, Migration, ReleaseSettings, RuleSettings, Setup
     from oppcache.slowpath import Law, Service
 
     from .programs import load
@@ -120,6 +120,9 @@ def make_setup(plan: RunPlan) -> Any:
             config.nic.entries,
             config.control.rules,
             config.cache.rules_interval,
+        ),
+        release=ReleaseSettings(
+            config.cache.release.idle or 0, config.cache.release.states, config.cache.release.flags
         ),
     )
 

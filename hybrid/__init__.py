@@ -8,6 +8,7 @@ if __name__ != "oppcache.hybrid":
     raise ImportError(f"import oppcache.hybrid, not {__name__}: a second copy would not share its classes")
 
 from .faults import PolicyFault
+from .release import ReleaseSettings
 from .setup import Control, Cpu, Link, Migration, Outcome, RuleSettings, Setup
 from .simulation import simulate
 from .stepping import HybridMachine
@@ -21,6 +22,7 @@ __all__ = [
     "Migration",
     "Outcome",
     "PolicyFault",
+    "ReleaseSettings",
     "RuleSettings",
     "Setup",
     "simulate",

@@ -30,6 +30,7 @@ FLOW_DTYPE = np.dtype(
         ("admitted", np.int64),  # 1 from the first admission on
         ("measured", np.int64),  # packets since the warm-up ended
         ("covered", np.int64),  # of these, packets behind the first admission
+        ("closing", np.int64),  # 1: its connection's last packets were seen, see .release
     ],
     align=True,
 )

@@ -46,6 +46,7 @@ class Count(IntEnum):
     PCIE_BYTES = auto()
     CONTROL_MESSAGES = auto()
     CONTROL_BYTES = auto()
+    RELEASES = auto()  # contexts that gave their slots up without a newcomer
     IMPOSSIBLE = auto()  # events that a protocol's table says cannot be
     FAULT = auto()  # not a count: a policy chose an impossible slot
 
@@ -97,6 +98,7 @@ def metrics_of(
         "promotions_failed": c[Count.PROMOTIONS_FAILED],
         "demotions": c[Count.DEMOTIONS],
         "evictions": c[Count.EVICTIONS],
+        "releases": c[Count.RELEASES],
         "entry_evictions": c[Count.ENTRY_EVICTIONS],
         "inserts_rejected": c[Count.INSERTS_REJECTED],
         "delayed_hits": c[Count.DELAYED_HITS],

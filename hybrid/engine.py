@@ -15,7 +15,9 @@ import numpy as np
 from numba import types
 
 from oppcache._jit import JIT_DISABLED, kernel
+from oppcache.cache import load_admission, load_policy
 from oppcache.cache.contract import ADMISSION_SIGNATURES, EVICTION_SIGNATURES
+from oppcache.cache.hooks import Hooks, hooks_of
 from oppcache.consistency.migrate import demote, promote
 from oppcache.fastpath.slots import Slots, free_slot, make_slots, occupant, occupy, take_slot
 from oppcache.opp import arrays as A
@@ -28,11 +30,24 @@ from oppcache.opp.step import begin, find_context, note_gone, run_stage
 
 from .account import CROSSED, LOOKED_UP, enter, leave, make_tally, meet, rate
 from .counters import Count
+from .release import (
+    Release,
+    ReleaseSettings,
+    first_register,
+    is_closing,
+    label_of,
+    make_release,
+    note_flags,
+    slot_emptied,
+    slot_idle,
+    slot_taken,
+    slot_used,
+)
 
 # Kernels know plain integers, not enumerations.
 _PUNTS, _BOUNCES, _CROSSINGS = int(Count.PUNTS), int(Count.BOUNCES), int(Count.CROSSINGS)
 _PROMOTIONS, _DEMOTIONS, _EVICTIONS = int(Count.PROMOTIONS), int(Count.DEMOTIONS), int(Count.EVICTIONS)
-_FAULT = int(Count.FAULT)
+_RELEASES, _FAULT = int(Count.RELEASES), int(Count.FAULT)
 
 _ZERO = np.uint64(0)
 _EXISTS = np.uint64(A.CONTEXT_EXISTS)
@@ -50,6 +65,8 @@ class Cache(NamedTuple):
     candidates: np.ndarray  # int64: scratch for victim
     next_uses: np.ndarray  # int64 per lookup of the run, empty unless the policy needs them
     first_table: int  # of the program's first stateful stage
+    hooks: Hooks
+    release: Release
 
 
 class Outcomes(NamedTuple):
@@ -72,6 +89,7 @@ def _admit(
     if admit(state, record, tally.flows["packets"][row], rate(tally, row), now) == 0:
         return True
     tally.flows["admitted"][row] = 1
+    notes = state
     state = cache.eviction[cache.eviction_at[table] : cache.eviction_at[table + 1]]
     slot = take_slot(cache.slots, table)
     if slot < 0:
@@ -82,23 +100,82 @@ def _admit(
         if loser < 0:
             tally.counts[_FAULT] = slot + 1 if slot >= 0 else slot
             return False
+        if cache.hooks.prefers and cache.hooks.prefer(notes, record, loser) == 0:
+            return True
         demote(program, store, table, loser, poison)
         remove(state, slot, np.int64(1))
+        slot_emptied(cache.release, table, slot)
         tally.counts[_DEMOTIONS] += 1
         tally.counts[_EVICTIONS] += 1
     promote(program, store, table, record, slot, poison)
     occupy(cache.slots, table, slot, record)
     insert(state, slot, record, now, next_use)
+    slot_taken(cache.release, table, slot, now)
     tally.counts[_PROMOTIONS] += 1
+    if cache.hooks.observes:
+        _observe(program, store, cache, table, record, slot, now)
     return True
 
 
 @kernel
-def _release(program, store, cache, table, record, remove, poison):
-    """Empty the slot of a context that ceased to exist."""
+def _observe(program, store, cache, table, record, slot, now):
+    """Show the eviction policy what is in a slot."""
+    memory, base = store.memory, location(program, store, table, record)
+    state = cache.eviction[cache.eviction_at[table] : cache.eviction_at[table + 1]]
+    r0 = first_register(program, memory, base, table)
+    cache.hooks.observe(state, slot, label_of(memory, base), r0, now)
+
+
+@kernel
+def _vacate(program, store, cache, table, record, remove, evicted, poison):
+    """Empty the slot of a context, which ceased to exist (0) or is released (1)."""
     slot = demote(program, store, table, record, poison)
     free_slot(cache.slots, table, slot)
-    remove(cache.eviction[cache.eviction_at[table] : cache.eviction_at[table + 1]], slot, np.int64(0))
+    remove(cache.eviction[cache.eviction_at[table] : cache.eviction_at[table + 1]], slot, evicted)
+    slot_emptied(cache.release, table, slot)
+
+
+@kernel
+def _release_due(program, store, cache, tally, table, now, remove, poison):
+    """Empty the slots of a table that its policy gives up or that were idle too long; return whether all is sound."""
+    state = cache.eviction[cache.eviction_at[table] : cache.eviction_at[table + 1]]
+    while True:
+        slot = slot_idle(cache.release, table, now)
+        if slot < 0 and cache.hooks.releases and state.shape[0] > 0:
+            slot = cache.hooks.release(state, now)
+        if slot == -1:
+            return True
+        record = occupant(cache.slots, table, slot)
+        if record < 0:
+            tally.counts[_FAULT] = slot + 1 if slot >= 0 else slot
+            return False
+        _vacate(program, store, cache, table, record, remove, np.int64(1), poison)
+        tally.counts[_DEMOTIONS] += 1
+        tally.counts[_RELEASES] += 1
+
+
+@kernel
+def _show(program, store, cache, tally, table, record, row, vector, now, remove, poison):
+    """After a packet was run on a context, show it to those who ask; return whether it may have a slot."""
+    note_flags(cache.release, vector, tally.flows, row)
+    at = store.tables["base"][table] + record * program.tables["stride"][table]
+    slot = np.int64(store.memory[at + A.C_PLACE]) - 1
+    base = location(program, store, table, record)
+    if store.memory[base + A.C_STATE] & _EXISTS == _ZERO:
+        return True
+    closing = cache.release.ends == 1 and is_closing(
+        cache.release, store.memory, base, table, tally.flows, row
+    )
+    if slot < 0:
+        return not closing
+    if closing:
+        _vacate(program, store, cache, table, record, remove, np.int64(1), poison)
+        tally.counts[_DEMOTIONS] += 1
+        tally.counts[_RELEASES] += 1
+        return False
+    if cache.hooks.observes:
+        _observe(program, store, cache, table, record, slot, now)
+    return True
 
 
 @kernel
@@ -126,7 +203,7 @@ def _release_gone(program, store, cache, scratch, remove, poison):
         if store.memory[at + A.C_PLACE] != _ZERO:
             base = location(program, store, table, record)
             if store.memory[base + A.C_STATE] & _EXISTS == _ZERO:
-                _release(program, store, cache, table, record, remove, poison)
+                _vacate(program, store, cache, table, record, remove, np.int64(0), poison)
     scratch[A.S_GONE] = _ZERO
 
 
@@ -140,11 +217,16 @@ def _lookup(program, store, cache, tally, table, record, now, number, side, hit)
     if cache.next_uses.shape[0] > 0:
         next_use = cache.next_uses[cursor]
     tally.lookups[table] += 1
+    if cache.hooks.notes and cache.slots.tables["capacity"][table] > 0:
+        cache.hooks.note(
+            cache.admission[cache.admission_at[table] : cache.admission_at[table + 1]], record, now
+        )
     at = store.tables["base"][table] + record * program.tables["stride"][table]
     place = np.int64(store.memory[at + A.C_PLACE])
     if place > 0:
         tally.hits[table] += 1
         hit(cache.eviction[cache.eviction_at[table] : cache.eviction_at[table + 1]], place - 1, now, next_use)
+        slot_used(cache.release, table, place - 1, now)
         if side == _CPU:
             tally.counts[_BOUNCES] += 1
             tally.counts[_CROSSINGS] += 1
@@ -175,6 +257,8 @@ def run_packets(
         ``Count.FAULT`` is set because a policy chose an impossible slot.
     """
     stages = program.stages.shape[0]
+    releases = cache.hooks.releases == 1 or cache.release.idle > 0
+    shows = cache.hooks.observes == 1 or cache.release.ends == 1
     for i in range(start, stop):
         if not has_room(store, RESERVE):
             return i
@@ -188,6 +272,8 @@ def run_packets(
             if record >= 0:
                 table = program.stages["table"][stage]
                 flags |= LOOKED_UP
+                if releases and not _release_due(program, store, cache, tally, table, now, remove, poison):
+                    return i
                 side, row, next_use, was_on_nic = _lookup(
                     program, store, cache, tally, table, record, now, np.int64(vector[W_ID]), side, hit
                 )
@@ -195,6 +281,9 @@ def run_packets(
                     flags |= CROSSED
             stage = run_stage(program, store, variables, stage, record, vector, scratch)
             wanted = record >= 0 and _wants_slot(program, store, table, record, was_on_nic, scratch)
+            if shows and record >= 0:
+                fit = _show(program, store, cache, tally, table, record, row, vector, now, remove, poison)
+                wanted = wanted and fit
             if scratch[A.S_GONE] != _ZERO:
                 _release_gone(program, store, cache, scratch, remove, poison)
             if wanted and not _admit(
@@ -220,11 +309,13 @@ def engine() -> Any:
         return run_packets
     lowered = lower(Program("none"))
     empty = np.zeros(0, np.int64)
+    hooks = hooks_of(load_policy("lru"), load_admission("always"))
+    release = make_release(ReleaseSettings(), Program("none"), [])
     example = (
         lowered.arrays,
         make_store(lowered.arrays),
         lowered.arrays.globals,
-        Cache(make_slots(0, 0), empty, empty, empty, empty, empty, empty, 0),
+        Cache(make_slots(0, 0), empty, empty, empty, empty, empty, empty, 0, hooks, release),
         make_tally(0),
         np.zeros((0, 1), np.uint64),
         0,

@@ -15,6 +15,7 @@ from oppcache.slowpath.cores import Service
 from oppcache.traffic.source import PacketSource
 
 from .counters import Metric
+from .release import ReleaseSettings
 
 # Protocols whose tables the engine runs. The others keep outputs back, or run the program on the NIC alone: they can be
 # checked, not simulated.
@@ -131,6 +132,7 @@ class Setup:
             ``none``; empty: as the profile says.
         organisation: of the context tables; empty: as the profile says.
         rules: how a stage with more entries than the NIC has rows is shared.
+        release: when contexts give their slots up without a newcomer.
         poison: overwrite contexts that were moved away, so that any use of them shows (for tests).
     """
 
@@ -151,6 +153,7 @@ class Setup:
     hazard: str = ""
     organisation: str = ""
     rules: RuleSettings = RuleSettings()
+    release: ReleaseSettings = field(default_factory=ReleaseSettings)
 
     @property
     def timed(self) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from oppcache.cache import Admission, Eviction, load_admission, load_policy
+from oppcache.cache.hooks import hooks_of
 from oppcache.cache.loading import make_state
 from oppcache.fastpath import load_profile
 from oppcache.fastpath.slots import make_slots
@@ -22,9 +23,10 @@ from oppcache.opp.templates import made_packets
 from .account import FLOW_DTYPE, Tally, make_tally
 from .counters import COUNTS, Count, Metric, metrics_of, ratio
 from .engine import Cache, engine, make_outcomes
-from .faults import PolicyFault
+from .faults import impossible_slot
 from .flows import FlowCounter, counts_flows
 from .rehearsal import Rehearsal, rehearse
+from .release import make_release
 from .series import HitSeries
 from .setup import RUNNABLE_PROTOCOLS, Observer, Outcome, Setup
 
@@ -130,6 +132,8 @@ class _Run:
             np.zeros(1, np.int64),
             rehearsal.next_uses,
             first_table(self.lowered),
+            hooks_of(self.eviction, self.admission),
+            make_release(self.setup.release, self.setup.program, [self.setup.contexts] * tables),
         )
 
     def _rehearse(self) -> Rehearsal:
@@ -195,9 +199,7 @@ class _Run:
                     )
                 )
                 if self.tally.counts[Count.FAULT]:
-                    raise PolicyFault(
-                        f"eviction policy {self.eviction.name}: victim chose an empty or impossible slot"
-                    )
+                    raise impossible_slot(self.eviction)
                 if start < stop and not has_room(self.store, RESERVE):
                     self.store = grow(self.lowered.arrays, self.store, RESERVE)
                     self._place_flows()

@@ -1,37 +1,30 @@
 """LRU that also gives up what was idle for 15 s, as an offload that ages its entries does.
 
 A slot that no one uses is then free for the next newcomer, which need not wait for an eviction. (Linux's flow tables
-drop an idle UDP entry after 30 s, and a NIC's ageing is usually shorter than the software's.) State: a list of slots,
-then for each slot when it was used last.
+drop an idle UDP entry after 30 s, and a NIC's ageing is usually shorter than the software's.) State: the slots by their
+last use.
 """
 
-from oppcache.cache.lists import TAIL, list_init, list_words, move_to_head, oldest, push_head, unlink
+from oppcache.cache.ageing import age_begin, age_due, age_end, age_init, age_use, age_words
+from oppcache.cache.lists import oldest
 
 TIMEOUT = 15_000_000_000  # ns
 
 
 def state_size(capacity, keys):
-    return list_words(capacity) + capacity
+    return age_words(capacity)
 
 
 def init(state, capacity):
-    list_init(state)
-
-
-def _last(state, slot):
-    return 3 + 3 * ((state.shape[0] - 3) // 4) + slot
-
-
-def hit(state, slot, now, next_use):
-    state[_last(state, slot)] = now
-    move_to_head(state, slot)
+    age_init(state)
 
 
 def release(state, now):
-    slot = state[TAIL]
-    if slot >= 0 and now - state[_last(state, slot)] > TIMEOUT:
-        return slot
-    return -1
+    return age_due(state, now, TIMEOUT)
+
+
+def hit(state, slot, now, next_use):
+    age_use(state, slot, now)
 
 
 def victim(state, candidates, n, key, now, next_use):
@@ -39,9 +32,8 @@ def victim(state, candidates, n, key, now, next_use):
 
 
 def insert(state, slot, key, now, next_use):
-    state[_last(state, slot)] = now
-    push_head(state, slot)
+    age_begin(state, slot, now)
 
 
 def remove(state, slot, evicted):
-    unlink(state, slot)
+    age_end(state, slot)

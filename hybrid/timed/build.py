@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from oppcache.cache import Admission, Eviction, load_admission, load_policy
+from oppcache.cache.hooks import hooks_of
 from oppcache.cache.loading import make_state
 from oppcache.consistency import Protocol, load_protocol
 from oppcache.consistency import lower as lower_protocol
@@ -40,6 +41,7 @@ from ..account import FLOW_DTYPE, Tally, make_tally
 from ..flows import counts_flows
 from ..placement import Placement, place
 from ..rehearsal import rehearse
+from ..release import make_release
 from ..rules import without_limit
 from ..setup import Setup
 from . import state as S
@@ -147,7 +149,11 @@ def _policies(
         )
     flat = [np.concatenate([*parts, np.zeros(0, np.int64)]) for parts in found]
     at = [np.cumsum([0] + [len(part) for part in parts]).astype(np.int64) for parts in found]
-    return S.Policies(flat[0], at[0], flat[1], at[1], np.zeros(candidates_most(tables), np.int64))
+    candidates = np.zeros(candidates_most(tables), np.int64)
+    hooks = hooks_of(eviction, admission)
+    release = make_release(setup.release, setup.program, [int(n) for n in tables.rows["contexts"]])
+    lets_go, looks = int(hooks.releases or release.idle > 0), int(hooks.observes or release.ends)
+    return S.Policies(flat[0], at[0], flat[1], at[1], candidates, hooks, release, lets_go, looks)
 
 
 def _plan(placement: Placement) -> np.ndarray:

@@ -22,6 +22,7 @@ from oppcache.opp import arrays as A
 from oppcache.opp.contexts import hash_key
 
 from ..counters import Count
+from ..release import slot_emptied, slot_taken
 from .state import P_MOVE, STOP_FAULT, T_INSERTER, T_STOP
 
 _FAULT, _LOST = int(Count.FAULT), int(Count.LOST_UPDATES)
@@ -159,6 +160,7 @@ def begin_owning(w, table, record, row, now, insert):
     own(w.tables, table, slot)
     state = w.policies.eviction[w.policies.eviction_at[table] : w.policies.eviction_at[table + 1]]
     insert(state, slot, record, now // 1000, np.int64(-1))
+    slot_taken(w.policies.release, table, slot, now // 1000)
 
 
 @kernel
@@ -168,3 +170,4 @@ def end_owning(w, table, row, evicted, remove):
     retain(w.tables, table, slot)
     state = w.policies.eviction[w.policies.eviction_at[table] : w.policies.eviction_at[table + 1]]
     remove(state, slot, evicted)
+    slot_emptied(w.policies.release, table, slot)

@@ -30,6 +30,7 @@ from .nic import apply, look, may_run, note_away, resume, suspend
 from .pool import clear_tag, free_item, pull, push
 from .reference import world_at
 from .state import BOUNCED, NOBODY, OWNED, P_INSTANT, PACKET, Q_RX
+from .watching import closes_on_cpu
 
 _QUEUE, _RING, _CROSSINGS = int(Count.DROPS_QUEUE), int(Count.DROPS_RING), int(Count.CROSSINGS)
 _TAGS = np.int64(EV_UNTAGGED)
@@ -149,7 +150,9 @@ def run_on_cpu(w, item, core, now, seed, victim, insert, remove, react, admit):
             apply(w, item, stage, row, base)
         ran = stage
         stage = carry_out(w.program, w.store, w.variables, stage, entry, record, base, vector, w.scratch)
-        if record >= 0 and exists(w, base):
+        if w.policies.release.ends and record >= 0 and closes_on_cpu(w.here, table, record, row, vector):
+            w.rows.marks["wanted"][row] = 0
+        elif record >= 0 and exists(w, base):
             _consider(w, ran, table, record, row, vector, now, admit, insert, remove, react)
         if w.service[V_STAGE] > 0 and stage < stages:
             items["stage"][item] = stage

@@ -69,7 +69,9 @@ from .contexts import (
     begin_owning,
     choose_victim,
     end_owning,
+    exists,
     give_slot_back,
+    nic_base,
     note_version,
     pack_context,
     spoil,
@@ -98,6 +100,7 @@ from .state import (
     T_HELD_PEAK,
     T_STOP,
 )
+from .watching import observe, prefers
 
 _PUNTS, _CROSSINGS, _BOUNCES = int(Count.PUNTS), int(Count.CROSSINGS), int(Count.BOUNCES)
 _PROMOTIONS, _FAILED = int(Count.PROMOTIONS), int(Count.PROMOTIONS_FAILED)
@@ -273,10 +276,13 @@ def _after_nic_event(w, event, table, record, row, owned, owns, now, insert, rem
     """Bring slot, policy and counts in line with what the NIC's side is now."""
     if owns and not owned:
         begin_owning(w, table, record, row, now, insert)
+        if w.policies.hooks.observes:
+            observe(w.here, table, record, row, now)
         w.tally.counts[_PROMOTIONS] += 1
         note_migration(w, row, now)
     elif owned and not owns:
-        end_owning(w, table, row, np.int64(1 if event == EV_WANT_EVICT else 0), remove)
+        evicted = event == EV_WANT_EVICT and exists(w, nic_base(w, table, row))
+        end_owning(w, table, row, np.int64(evicted), remove)
         w.tally.counts[_DEMOTIONS] += 1
         if event == EV_UNRUNNABLE:
             w.tally.counts[_ENTRY] += 1
@@ -391,6 +397,8 @@ def make_room(w, table, record, row, now, victim, insert, remove, react):
 def _evict_one(w, table, record, row, now, victim, insert, remove, react):
     loser = choose_victim(w, table, record, row, now, victim)
     if loser < 0:
+        return False
+    if w.policies.hooks.prefers and not prefers(w.here, table, record, loser):
         return False
     w.tally.counts[_EVICTIONS] += 1
     nothing = np.int64(NOBODY)

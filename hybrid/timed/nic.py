@@ -24,6 +24,7 @@ from oppcache.opp.step import begin, carry_out, choose, find_context
 
 from ..account import LOOKED_UP, meet
 from ..counters import Count
+from ..release import slot_used
 from .contexts import exists, nic_base, reckon
 from .handover import DO_DEFERRED, PUNT, RUN
 from .hazards import remember, see_stale, wait_for_hazard
@@ -48,8 +49,10 @@ from .state import (
     P_SHORT_BYTES,
     P_SHORT_CYCLES,
     T_EXIT,
+    T_NOW,
     T_PIPELINE,
 )
+from .watching import note_lookup, release_due, show
 
 _STALE, _DUPLICATE, _REORDERS = (
     int(Count.STALE_READS),
@@ -88,6 +91,8 @@ def look(w, item, stage, table, record, vector):
     if w.knobs[P_ORDERED] and items["leaver"][item] < 0 and table == w.knobs[P_FIRST_TABLE]:
         items["leaver"][item] = 2 * record + np.int64(w.scratch[A.S_DIRECTION])
     meet(w.tally, table, w.knobs[P_FIRST_TABLE], record, np.int64(vector[W_NOW]), np.int64(vector[W_ID]))
+    if w.policies.hooks.notes:
+        note_lookup(w.here, table, record, w.clock[T_NOW])
     if items["flags"][item] & MEASURED:
         w.tally.lookups[table] += 1
         state = w.rows.nic[row, E_STATE]
@@ -227,6 +232,8 @@ def visit(w, item, vector, now, seed, hit, insert, remove, react):
         can = may_run(w, stage, vector)
         if record >= 0:
             table = w.program.stages["table"][stage]
+            if w.policies.lets_go and release_due(w.here, table, now, insert, remove, react):
+                changed = True
             row = look(w, item, stage, table, record, vector)
             state = w.rows.nic[row, E_STATE]
             if items["flags"][item] & OWNED:
@@ -291,12 +298,17 @@ def visit(w, item, vector, now, seed, hit, insert, remove, react):
             apply(w, item, stage, row, base)
             state = w.policies.eviction[w.policies.eviction_at[table] : w.policies.eviction_at[table + 1]]
             hit(state, w.rows.marks["slot"][row] - 1, now // 1000, np.int64(-1))
+            slot_used(w.policies.release, table, w.rows.marks["slot"][row] - 1, now // 1000)
         ran = stage
         stage = carry_out(w.program, w.store, w.variables, stage, entry, record, base, vector, w.scratch)
         if image >= 0:
             remember(w, table, ran, base, image)
             reckon(w, row, np.int64(w.store.memory[base + A.C_VERSION]))
-        if record >= 0 and not exists(w, base):
+        if w.policies.looks and record >= 0:
+            if show(w.here, table, record, row, vector, now, insert, remove, react):
+                changed = True
+                continue
+        if record >= 0 and not exists(w, base) and w.rows.marks["again"][row] == 0:
             nothing = np.int64(NOBODY)
             react(
                 w.here,

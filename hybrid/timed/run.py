@@ -19,7 +19,7 @@ from oppcache.opp.snapshot import snapshot
 from oppcache.slowpath.queues import grown
 
 from ..counters import COUNTS, Count
-from ..faults import PolicyFault
+from ..faults import impossible_slot
 from ..flows import FlowCounter, counts_flows
 from ..rules import RuleCaching, limited
 from ..setup import Observer, Outcome, Setup
@@ -188,9 +188,7 @@ class TimedRun:
 
     def _make_room(self, stop: int, observe: Observer | None) -> None:
         if stop & S.STOP_FAULT:
-            raise PolicyFault(
-                f"eviction policy {self.eviction.name}: victim chose an empty or impossible slot"
-            )
+            raise impossible_slot(self.eviction)
         if stop & S.STOP_STORE and not has_room(self.world.store, RESERVE):
             store = grow(self.lowered.arrays, self.world.store, RESERVE)
             self.world = place_rows(self.world._replace(store=store))

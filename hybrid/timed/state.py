@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from oppcache.cache.hooks import Hooks
 from oppcache.consistency.lower import ProtocolArrays
 from oppcache.consistency.vocabulary import TIMERS
 from oppcache.fastpath.tables import Tables
@@ -16,6 +17,7 @@ from oppcache.opp import arrays as A
 from oppcache.slowpath.queues import Queues
 
 from ..account import Tally
+from ..release import Release
 
 
 def _dtype(*names: str) -> np.dtype:
@@ -98,6 +100,10 @@ class Policies(NamedTuple):
     admission: np.ndarray
     admission_at: np.ndarray
     candidates: np.ndarray
+    hooks: Hooks
+    release: Release
+    lets_go: int  # 1: there may be slots to give up at a lookup, see .watching
+    looks: int  # 1: a context is looked at after it was run
 
 
 class Departures(NamedTuple):

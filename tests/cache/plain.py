@@ -32,7 +32,7 @@ class Plain:
     def remove(self, slot: int, evicted: bool) -> None:
         self.queue.remove(slot)
 
-    def release(self) -> int:
+    def release(self, now: int) -> int:
         return -1
 
 
@@ -239,7 +239,7 @@ class Slru(Queues):
     def victim(self, candidates: list[int], key: int, now: int) -> int:
         return next(s for q in range(len(self.queues)) if (s := self.oldest(q, candidates)) >= 0)
 
-    def release(self) -> int:
+    def release(self, now: int) -> int:
         if self.overfull and len(self.queues[0]) > self.limit:
             return self.queues[0][0]
         self.overfull = False
@@ -593,7 +593,7 @@ class LruIdle(Lru):
 
     def __init__(self, capacity: int) -> None:
         super().__init__(capacity)
-        self.now, self.last = 0, dict[int, int]()
+        self.last = dict[int, int]()
 
     def insert(self, slot: int, key: int, now: int, next_use: int) -> None:
         super().insert(slot, key, now, next_use)
@@ -601,11 +601,11 @@ class LruIdle(Lru):
 
     def hit(self, slot: int, now: int, next_use: int) -> None:
         super().hit(slot, now, next_use)
-        self.last[slot] = self.now = now
+        self.last[slot] = now
 
-    def release(self) -> int:
+    def release(self, now: int) -> int:
         slot = self.queue[0] if self.queue else -1
-        return slot if slot >= 0 and self.now - self.last[slot] > self.timeout else -1
+        return slot if slot >= 0 and now - self.last[slot] > self.timeout else -1
 
 
 class Rebalance(Ranked):

@@ -50,10 +50,10 @@ class Cache:
 
     def request(self, key: int, next_use: int = -1, choose: Any = None) -> bool:
         """Look a key up and insert it if it is not there; returns whether it was."""
+        self.release()
         if key in self.slot_of:
             self.policy.hit(self.state, self.slot_of[key], self.now, next_use)
             self.plain.hit(self.slot_of[key], self.now, next_use)
-            self.release()
             return True
         if not self.free and not self.evict(key, choose(sorted(self.slot_of.values())) if choose else []):
             return False
@@ -87,7 +87,7 @@ class Cache:
     def release(self) -> None:
         while self.policy.release is not None:
             slot = int(self.policy.release(self.state, self.now))
-            assert slot == self.plain.release()
+            assert slot == self.plain.release(self.now)
             if slot < 0:
                 break
             assert slot in self.slot_of.values()
