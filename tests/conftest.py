@@ -22,6 +22,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One process for chosen tests or a debugger, else one a core; more than a few would all wait for compilation."""
+    whole = config.args == [str(CHECKOUT / "tests")] or config.args == config.getini("testpaths")
+    return min(os.cpu_count() or 1, 4) if whole and not config.getoption("usepdb") else 0
+
+
 def unavailable(what: str, why: str) -> NoReturn:
     """Skip with a line that says so, or fail where ``OPPCACHE_REQUIRE`` names ``what``."""
     if what in os.environ.get("OPPCACHE_REQUIRE", "").split(","):

@@ -9,13 +9,15 @@ so the folder is private (mode 0700); it is ``$OPPCACHE_CACHE_DIR`` or the user'
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import logging
 import os
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -143,11 +145,24 @@ def kernel(
     if on_disk:
         _cache(dispatcher)
     if signature is not None:
-        dispatcher.compile(signature)
+        with _one_process_at_a_time(function.__qualname__, on_disk):
+            dispatcher.compile(signature)
         dispatcher.disable_compile()
         found = _Found(dispatcher.overloads[signature.args])
         dispatcher.get_compile_result = lambda _: found
     return dispatcher
+
+
+@contextmanager
+def _one_process_at_a_time(name: str, on_disk: bool) -> Iterator[None]:
+    """Let another process that compiles the same kernel finish, so that this one finds it on disk."""
+    folder = cache_folder() if on_disk else None
+    if folder is None:
+        yield
+        return
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 class _Found:
