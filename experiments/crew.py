@@ -143,7 +143,13 @@ class Crew:
         self.executor = ProcessPoolExecutor(
             self.extra, self.context, initializer=_start_worker, initargs=initargs
         )
-        self.starting = [self.executor.submit(warm_up_source, self.first)]
+        # Ctrl-C reaches the whole process group, but the parent decides what it means and sets the flag: a worker
+        # inherits the mask, and so does not see it even while it starts.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self.starting = [self.executor.submit(warm_up_source, self.first)]
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self.starting += [self.executor.submit(_import_engine) for _ in range(self.extra - 1)]
 
     def _do_next_here(self) -> None:
@@ -219,8 +225,6 @@ _worker: Any = None  # (stop, counts) of this worker process
 def _start_worker(stop: Any, counts: Any) -> None:
     global _worker
     _worker = (stop, counts)
-    # Ctrl-C reaches the whole process group; the parent decides what it means and sets the flag.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _import_engine() -> None:
