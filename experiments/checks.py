@@ -93,6 +93,7 @@ def check(
     program, parameters = _check_program(tree, experiment, folder, problems, memory)
     eviction = _check_eviction(tree, experiment, folder, problems, memory)
     _check_time(tree, experiment, eviction, problems)
+    _check_unit(tree, experiment, eviction, problems)
     admission = _check_admission(tree, experiment, folder, problems, memory)
     if program is not None:
         _check_release(tree, experiment, program, parameters, problems)
@@ -136,7 +137,6 @@ def _check_abilities(tree: MarkedDict, experiment: Experiment, problems: Problem
     place, later = mark("consistency", "protocol"), protocol_names()
     check_name(problems, "consistency.protocol", protocol, RUNNABLE_PROTOCOLS, later, place)
     only = (
-        (("cache", "unit"), experiment.cache.unit, "context"),
         (("consistency", "stages"), experiment.consistency.stages, "sandwich"),
         (("consistency", "globals"), experiment.consistency.globals, "by-class"),
     )
@@ -296,6 +296,24 @@ def _check_release(
             mark = mark_at(tree, ("cache", "release", "states", index))
             for problem in error.problems:
                 problems.add(problem.message, mark, problem.hint)
+
+
+def _check_unit(tree: MarkedDict, experiment: Experiment, eviction: str | Path, problems: Problems) -> None:
+    """Bundles need a machine that takes no time, and a policy that looks at no registers."""
+    from oppcache.cache import eviction_names, load_policy
+    from oppcache.hybrid.setup import bundle_refusal
+
+    if experiment.cache.unit != "bundle" or (isinstance(eviction, str) and eviction not in eviction_names()):
+        return
+    nic, cache = experiment.nic, experiment.cache
+    ideal = nic.profile == "ideal" and experiment.consistency.protocol == "instant"
+    plain = nic.organisation is None and nic.entries is None and cache.rules == "none"
+    try:
+        observes = load_policy(eviction).observe is not None
+    except InputError:
+        return
+    if why := bundle_refusal(not (ideal and plain), observes):
+        problems.add(f"cache.unit: got bundle: {why}", mark_at(tree, ("cache", "unit")))
 
 
 def tables(resolved: Resolved) -> list[str]:

@@ -127,9 +127,14 @@ class Crew:
 
         if self.extra > 0 and not is_cached("engine.run_packets"):
             self._hire()
-        timed = {task.plan.takes_time for _, task in self.pending}
+        plans = [task.plan for _, task in self.pending]
+        units = {plan.config.cache.unit for plan in plans if not plan.takes_time}
         warm_up(
-            self.evictions.values(), self.admissions.values(), untimed=False in timed, timed=True in timed
+            self.evictions.values(),
+            self.admissions.values(),
+            untimed="context" in units,
+            bundles="bundle" in units,
+            timed=any(plan.takes_time for plan in plans),
         )
         try:
             for future in self.starting[:1]:

@@ -121,6 +121,7 @@ def make_setup(plan: RunPlan) -> Any:
             config.control.rules,
             config.cache.rules_interval,
         ),
+        unit=config.cache.unit,
         release=ReleaseSettings(
             config.cache.release.idle or 0, config.cache.release.states, config.cache.release.flags
         ),

@@ -31,6 +31,8 @@ RUNNABLE_PROTOCOLS = (
     "write-through",
 )
 
+UNITS = ("context", "bundle")
+
 Observer = Callable[[np.ndarray, Any], None]
 
 
@@ -133,6 +135,7 @@ class Setup:
         organisation: of the context tables; empty: as the profile says.
         rules: how a stage with more entries than the NIC has rows is shared.
         release: when contexts give their slots up without a newcomer.
+        unit: one of :data:`UNITS`: what is cached as one, a context or all contexts of a connection.
         poison: overwrite contexts that were moved away, so that any use of them shows (for tests).
     """
 
@@ -154,12 +157,30 @@ class Setup:
     organisation: str = ""
     rules: RuleSettings = RuleSettings()
     release: ReleaseSettings = field(default_factory=ReleaseSettings)
+    unit: str = "context"
 
     @property
     def timed(self) -> bool:
         """Whether anything takes time: else it is the textbook's cache."""
         beyond = self.organisation or self.rules.algorithm or self.rules.rows is not None
         return self.protocol != "instant" or self.profile != "ideal" or bool(beyond)
+
+
+def bundle_refusal(timed: bool, observes: bool) -> str:
+    """Why a cache of bundles cannot be had; empty if it can.
+
+    Args:
+        timed: whether anything takes time.
+        observes: whether the eviction policy looks at registers.
+    """
+    if timed:
+        return (
+            "a bundle moves at once, expected nic.profile ideal and protocol instant, without organisation, entries "
+            "and rules"
+        )
+    if observes:
+        return "a bundle has no one register for a policy to look at, expected another eviction policy"
+    return ""
 
 
 @dataclass(frozen=True)

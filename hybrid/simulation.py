@@ -28,7 +28,7 @@ from .flows import FlowCounter, counts_flows
 from .rehearsal import Rehearsal, rehearse
 from .release import make_release
 from .series import HitSeries
-from .setup import RUNNABLE_PROTOCOLS, Observer, Outcome, Setup
+from .setup import RUNNABLE_PROTOCOLS, UNITS, Observer, Outcome, Setup, bundle_refusal
 
 Progress = Callable[[int], None]
 
@@ -52,10 +52,18 @@ def simulate(setup: Setup, progress: Progress | None = None, observe: Observer |
 
         skip = int(setup.warmup * count_packets(setup)) if setup.warmup else 0
         return TimedRun(setup).run(skip, progress, observe)
-    return _Run(setup).run(progress, observe)
+    return _run_of(setup).run(progress, observe)
 
 
-def make_run(setup: Setup) -> _Run:
+def _run_of(setup: Setup) -> ContextRun:
+    if setup.unit == "context":
+        return ContextRun(setup)
+    from .bundle_run import BundleRun
+
+    return BundleRun(setup)
+
+
+def make_run(setup: Setup) -> ContextRun:
     """The driver of one run, for :mod:`.stepping`, which gives it packets itself.
 
     Raises:
@@ -66,7 +74,7 @@ def make_run(setup: Setup) -> _Run:
             f"packets one by one need a hybrid that takes no time: got nic.profile {setup.profile} and protocol "
             f"{setup.protocol}, expected ideal and instant"
         )
-    return _Run(setup)
+    return _run_of(setup)
 
 
 def check_setup(setup: Setup) -> None:
@@ -84,6 +92,10 @@ def check_setup(setup: Setup) -> None:
             " version",
             setup.program.mark,
         )
+    if setup.unit not in UNITS:
+        raise InputError(f"cache.unit: got {setup.unit!r}, expected {' or '.join(UNITS)}")
+    if setup.unit == "bundle" and (why := bundle_refusal(setup.timed, False)):
+        raise InputError(f"cache.unit: got bundle: {why}")
     if setup.contexts < 0:
         raise InputError(f"contexts: got {setup.contexts}, expected 0 or more")
     if not 0 <= setup.warmup < 1:
@@ -95,7 +107,9 @@ def count_packets(setup: Setup) -> int:
     return sum(len(chunk) for chunk in setup.source.chunks(Layout()))
 
 
-class _Run:
+class ContextRun:
+    """One run of :mod:`.engine`, where contexts are cached one by one."""
+
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.lowered: Lowered = lower(setup.program)
@@ -107,11 +121,14 @@ class _Run:
         self.scratch = np.zeros(A.S_WORDS, np.uint64)
         self.tally = make_tally(len(program.tables))
         self._place_flows()
-        self.cache = self._make_cache()
-        self.engine = engine()
+        self._make_ready()
         self.flows = None if counts_flows(setup.program) else FlowCounter()
         self.series = HitSeries()
         self.first_now = self.last_now = -1
+
+    def _make_ready(self) -> None:
+        self.cache = self._make_cache()
+        self.engine = engine()
 
     def _make_cache(self) -> Cache:
         tables = len(self.lowered.arrays.tables)

@@ -25,6 +25,7 @@ def warm_up(
     admissions: Iterable[Any] = (),
     *,
     untimed: bool = True,
+    bundles: bool = False,
     timed: bool = False,
 ) -> None:
     """Compile what runs need, or load it from the cache: engines, these policies, the rehearsal, the counters.
@@ -33,12 +34,17 @@ def warm_up(
         evictions: eviction policies as :class:`~.setup.Setup` names them.
         admissions: admission policies, likewise.
         untimed: whether some run is the textbook's cache.
+        bundles: whether some run caches whole connections.
         timed: whether in some run things take time.
     """
     if (untimed and not is_cached("engine.run_packets")) or (timed and not is_cached("events.run_events")):
         log.info("compiling kernels… (once; later runs load them)")
     if untimed:
         engine()
+    if bundles:
+        from .bundles import engine as engine_of_bundles
+
+        engine_of_bundles()
     if timed:
         from .timed.engine import warm_up as warm_up_timed
 

@@ -34,6 +34,17 @@ def test_many_ids_make_the_table_grow() -> None:
     assert len(set(zip(dense.tolist(), inverse.tolist(), strict=True))) == keys
 
 
+def test_the_table_grows_where_the_sample_of_a_long_trace_misled() -> None:
+    """The sample is by hash: here no id at all is in it, then only such ids are."""
+    ids = np.random.default_rng(2).integers(0, 2**63, 300_000, dtype=np.uint64)
+    sampled = (ids * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(58) == 0
+    for part in (ids[~sampled], np.resize(ids[sampled], 300_000)):
+        dense, keys = dense_ids(part)
+        found, inverse = np.unique(part, return_inverse=True)
+        assert keys == len(found) == dense.max() + 1
+        assert len(set(zip(dense.tolist(), inverse.tolist(), strict=True))) == keys
+
+
 def test_stack_distances_give_lru_at_every_size(libcachesim_counts: ModuleType) -> None:
     for keys, alpha in [(1, 1.0), (30, 0.3), (700, 0.9)]:
         dense, count = dense_ids(libcachesim_counts.zipf(keys, 4_000, alpha, 4))

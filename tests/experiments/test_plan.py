@@ -81,6 +81,15 @@ def test_all_mistakes_are_told_at_once_with_their_places(write: Write) -> None:
         ({"cache": {"eviction": "arcs"}}, "did you mean 'arc'?"),
         ({"cache": {"admission": "tinyflu"}}, "did you mean 'tinylfu'?"),
         ({"cache": {"admission": {"tinylfu": 3}}}, "got 'tinylfu', expected always, {packet: 8}"),
+        (
+            {"nic": {"profile": "netfpga-sume"}, "cache": {"unit": "bundle"}},
+            "got bundle: a bundle moves at once",
+        ),
+        (
+            {"nic": {"organisation": "cuckoo"}, "cache": {"unit": "bundle"}},
+            "got bundle: a bundle moves at once",
+        ),
+        ({"cache": {"unit": "bundle", "eviction": "lowest-r0"}}, "has no one register for a policy"),
         ({"cache": {"release": {"idel": "3s"}}}, "did you mean 'idle'?"),
         ({"cache": {"release": {"idle": 3}}}, "got 3, expected a duration with a unit"),
         ({"cache": {"release": {"states": ["establshed"]}}}, "did you mean 'established'?"),
