@@ -14,6 +14,8 @@ from oppcache.opp.lower import Lowered
 from oppcache.opp.program import Program
 from oppcache.opp.sharing import PER_FLOW
 
+from .flows import counts_flows
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -24,12 +26,15 @@ class Placement:
         punted: per stage, the IP versions whose packets the NIC cannot run.
         entries: ``uint8`` per lowered entry, whether the NIC can run it.
         ordered: per stage, whether each context of its table is one connection's.
+        may_overtake: whether packets of one connection can leave the NIC at different stages, so that one which does
+            not may be done before an older one which did.
     """
 
     stages: tuple[bool, ...]
     punted: tuple[frozenset[int], ...]
     entries: np.ndarray
     ordered: tuple[bool, ...]
+    may_overtake: bool
 
 
 def place(program: Program, lowered: Lowered, profile: Profile, *, moves_take_time: bool) -> Placement:
@@ -60,7 +65,12 @@ def place(program: Program, lowered: Lowered, profile: Profile, *, moves_take_ti
     ordered = tuple(
         stage.table is not None and sharing[stage.table] == PER_FLOW for stage in program.pipeline()
     )
-    return Placement(tuple(runs), tuple(punted), entries, ordered)
+    leaves = [
+        stage.table is not None or not run or bool(versions) or bool(one.punting_entries)
+        for stage, run, versions, one in zip(program.pipeline(), runs, punted, fitted.stages, strict=True)
+    ]
+    alone = leaves[:1] == [True] and not any(leaves[1:]) and counts_flows(program)
+    return Placement(tuple(runs), tuple(punted), entries, ordered, any(leaves) and not alone)
 
 
 def _at_home(program: Program) -> set[str]:

@@ -52,6 +52,7 @@ _FIRST_ITEMS = 4096
 _TIMERS = 1 << 12  # a line for so many, which grows
 _MESSAGES = 1 << 16  # control messages under way, each way
 _INPUT_FRAMES = 512
+_RESEND_AGAIN = 8  # times as long as the first time
 _TAG_BYTES = 32  # tag, metadata and descriptor beside a packet in a ring; a control message
 HAZARDS = ("none", "stall", "stale")
 
@@ -82,9 +83,10 @@ def build(
         protocol=lower_protocol(protocol),
         policies=_policies(setup, lowered, eviction, admission, tables),
         tally=make_tally(len(arrays.tables)),
-        rows=_rows(0),
+        rows=_rows(0, False),
         pool=_pool(_FIRST_ITEMS, words),
         touched=np.zeros((_FIRST_ITEMS, max(stages, 1)), np.int64),
+        lines=np.zeros((1, 2), np.int64),
         queues=make_queues(_limits(setup, profile, stages), range(S.Q_TIMER, S.Q_RX)),
         again=np.full((1 + cores, 2), S.NOBODY, np.int64),
         cores=make_cores(cores),
@@ -96,7 +98,7 @@ def build(
         taken=np.zeros((2, len(arrays.entries) + stages), np.int64),
         left=np.zeros(1, np.int64),
         clock=np.zeros(S.T_WORDS, np.int64),
-        knobs=_knobs(setup, lowered, profile, protocol),
+        knobs=_knobs(setup, lowered, profile, protocol, placement),
         records=S.Records(
             np.zeros((S.LATENCIES, BUCKETS), np.int64),
             np.zeros(S.LATENCIES, np.float64),
@@ -180,7 +182,9 @@ def _picoseconds(profile: Profile) -> int:
     return round(1e12 / float(clock)) if isinstance(clock, int | float) else 0
 
 
-def _knobs(setup: Setup, lowered: Lowered, profile: Profile, protocol: Protocol) -> np.ndarray:
+def _knobs(
+    setup: Setup, lowered: Lowered, profile: Profile, protocol: Protocol, placement: Placement
+) -> np.ndarray:
     instant = protocol.instantaneous
     knobs = np.zeros(S.P_WORDS, np.int64)
     cycle, stages = _picoseconds(profile), len(lowered.arrays.stages)
@@ -212,16 +216,21 @@ def _knobs(setup: Setup, lowered: Lowered, profile: Profile, protocol: Protocol)
         S.P_FIRST_TABLE: next((int(t) for t in lowered.arrays.stages["table"] if t >= 0), -1),
         S.P_STAGES: stages,
         S.P_ORDERED: counts_flows(setup.program),
+        S.P_SEVERAL: int(np.count_nonzero(lowered.arrays.stages["table"] >= 0) > 1),
+        S.P_EGRESS: (placement.may_overtake or setup.rules.algorithm != "")
+        and "none" not in protocol.matrix.get("egress-order", ()),
         S.P_INSTANT: instant,
         S.P_POISON: setup.poison,
         S.P_PACED: EVENT["watch" if "watch" in protocol.sent("cpu") else "install"],
         S.P_TAG_BYTES: _TAG_BYTES,
         S.P_CONTEXT_BYTES: 8 * stride,
     }
+    values[S.P_FENCED] = bool(values[S.P_SEVERAL]) and "none" not in protocol.matrix.get("order", ())
     for place_, value in values.items():
         knobs[place_] = value
     for kind, name in enumerate(TIMERS[1:], 1):
         knobs[S.P_TIMER + kind] = 1000 * int(getattr(migration, name))
+    knobs[S.P_TIMER + S.TIMER_AGAIN] = _RESEND_AGAIN * 1000 * migration.resend
     return knobs
 
 
@@ -248,15 +257,18 @@ def _pool(count: int, words: int) -> S.Pool:
     )
 
 
-def _rows(count: int) -> S.Rows:
+def _rows(count: int, several: bool) -> S.Rows:
     marks = np.zeros(count, S.MARK_DTYPE)
     marks["since"] = S.NOBODY
+    waits = np.full((count if several else 0, S.W_WORDS), S.NOBODY, np.int64)
+    waits[:, : S.W_FENCES] = 0
     return S.Rows(
         marks,
         np.zeros((count, ENTRY_WORDS), np.int64),
         np.zeros((count, ENTRY_WORDS), np.int64),
         np.full((count, 4), S.NOBODY, np.int64),
-        np.full((count, 2), S.NOBODY, np.int64),
+        np.full((count, 3), S.NOBODY, np.int64),
+        waits,
     )
 
 
@@ -265,7 +277,8 @@ def place_rows(world: S.World) -> S.World:
     capacity = world.store.tables["capacity"]
     first = np.concatenate([[0], np.cumsum(capacity)]).astype(np.int64)
     total = int(first[-1])
-    flows, rows = np.zeros(total, FLOW_DTYPE), _rows(total)
+    several = bool(world.knobs[S.P_SEVERAL])
+    flows, rows = np.zeros(total, FLOW_DTYPE), _rows(total, several)
     for role, entries in ((NIC, rows.nic), (CPU, rows.cpu)):
         fresh = np.zeros(ENTRY_WORDS, np.int64)
         reset_entry(world.protocol, role, fresh, False)
@@ -277,13 +290,21 @@ def place_rows(world: S.World) -> S.World:
         target = slice(int(first[table]), int(first[table]) + used)
         flows[target] = world.tally.flows[source]
         for new, old in zip(rows, world.rows, strict=True):
-            new[target] = old[source]
+            if len(new):
+                new[target] = old[source]
     tally = Tally(*world.tally[:4], flows, first[:-1].copy())
     left = world.left
     ordered = int(world.knobs[S.P_FIRST_TABLE]) if world.knobs[S.P_ORDERED] else -1
     if ordered >= 0:
         left = enlarged(left, 2 * int(capacity[ordered]))
-    return world._replace(tally=tally, rows=rows, left=left)
+    return with_lines(world._replace(tally=tally, rows=rows, left=left))
+
+
+def with_lines(world: S.World) -> S.World:
+    """Give every flow and direction that may leave a line, where order at egress is kept."""
+    if not world.knobs[S.P_EGRESS]:
+        return world
+    return world._replace(lines=enlarged(world.lines, len(world.left)))
 
 
 def enlarged(array: np.ndarray, length: int) -> np.ndarray:

@@ -99,12 +99,16 @@ def reckon(w, row, version):
 
 @kernel
 def spoil(w, table, record):
-    """Overwrite the CPU's copy when its content is elsewhere, but for what is not content (for tests)."""
+    """Overwrite the CPU's copy when its content is elsewhere, but for what is not content (for tests).
+
+    Its version becomes that of a copy without a packet, so that a table which compares versions takes what comes back.
+    """
     base = cpu_base(w, table, record)
     version, witness, place = A.C_VERSION, A.C_WITNESS, A.C_PLACE
     for i in range(A.C_HEADER_WORDS):
         if i != version and i != witness and i != place:
             w.store.memory[base + i] = _POISON
+    w.store.memory[base + version] = _ZERO
     first = base + A.C_HEADER_WORDS + w.program.tables["key_words"][table]
     for i in range(w.program.tables["registers"][table]):
         w.store.memory[first + i] = _POISON

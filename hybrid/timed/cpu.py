@@ -8,6 +8,7 @@ from oppcache._jit import kernel
 from oppcache.consistency.vocabulary import (
     CPU,
     E_STATE,
+    EV_BFENCE,
     EV_UNTAGGED,
     EV_WANT_PROMOTE,
     M_KEY,
@@ -23,16 +24,18 @@ from oppcache.slowpath.queues import join, serve, waiting
 from ..account import rate
 from ..counters import Count
 from .contexts import cpu_base, exists
+from .fences import bounce_returned, left_cpu, note_ran
 from .handover import DO_DEFERRED, GONE, RUN, make_room
-from .leaving import depart, lose
-from .link import home_of, put_tx
+from .leaving import depart, lose, send_out
+from .link import home_of, insertions_full
 from .nic import apply, look, may_run, note_away, resume, suspend
 from .pool import clear_tag, free_item, pull, push
 from .reference import world_at
-from .state import BOUNCED, NOBODY, OWNED, P_INSTANT, PACKET, Q_RX
+from .state import NOBODY, OWNED, P_INSTANT, P_SEVERAL, PACKET, Q_RX, W_BEHIND, W_BOUNCED
 from .watching import closes_on_cpu
 
-_QUEUE, _RING, _CROSSINGS = int(Count.DROPS_QUEUE), int(Count.DROPS_RING), int(Count.CROSSINGS)
+_QUEUE = int(Count.DROPS_QUEUE)
+_REJECTED = int(Count.INSERTS_REJECTED)
 _TAGS = np.int64(EV_UNTAGGED)
 
 
@@ -88,7 +91,10 @@ def cpu_message(here, item, now, insert, remove, react):
         w.message[i] = w.pool.message[item, i]
     table, record = key >> np.int64(32), key & np.int64(0xFFFF_FFFF)
     kind = w.pool.message[item, M_KIND]
-    react(w.here, np.int64(CPU), kind, table, record, item, np.int64(-1), now, insert, remove)
+    if kind == EV_BFENCE:
+        bounce_returned(w, item, table, record, w.tally.flow_at[table] + record, now)
+    else:
+        react(w.here, np.int64(CPU), kind, table, record, item, np.int64(-1), now, insert, remove)
     free_item(w, item)
     home = home_of(w, table, record)
     if w.again[1 + home, 0] != NOBODY and w.cores["current"][home] == IDLE:
@@ -143,6 +149,7 @@ def run_on_cpu(w, item, core, now, seed, victim, insert, remove, react, admit):
             note_away(w, item, table, record)
             if _ask(w.here, item, table, record, core, stage, now, insert, remove, react) != RUN:
                 return False
+            note_ran(w, item, table, record, row)
             base = cpu_base(w, table, record)
         entry = choose(w.program, w.store, w.variables, stage, record, base, vector, w.scratch)
         w.taken[CPU, entry if entry >= 0 else w.program.entries.shape[0] + stage] += 1
@@ -162,12 +169,10 @@ def run_on_cpu(w, item, core, now, seed, victim, insert, remove, react, admit):
     items["stage"][item] = stages
     if items["verdict"][item] == A.VERDICT_DROP:
         settle_wishes(w.here, item, now, victim, insert, remove, react)
+        left_cpu(w.here, item, now)
         depart(w, item, vector, np.int64(A.VERDICT_DROP), now)
         return False
-    w.tally.counts[_CROSSINGS] += 1
-    if not put_tx(w.here, item, now):
-        w.tally.counts[_RING] += 1
-        lose(w.here, item, now)
+    send_out(w.here, item, now)
     return False
 
 
@@ -193,8 +198,9 @@ def _ask(here, item, table, record, core, stage, now, insert, remove, react):
         items["flags"][item] &= ~np.int64(OWNED)
         w.rows.marks["again"][row] -= 1
         clear_tag(w, item)
-        return np.int64(RUN)
-    if w.rows.marks["again"][row] > 0:
+        if w.protocol.states["owns"][CPU, w.rows.cpu[row, E_STATE]] == 1:
+            return np.int64(RUN)
+    elif w.rows.marks["again"][row] > 0:
         # It was being served when those held before it were let go: it comes behind them.
         push(w, w.again, 1 + core, 0, item)
         return np.int64(GONE)
@@ -204,12 +210,22 @@ def _ask(here, item, table, record, core, stage, now, insert, remove, react):
     event = w.message[M_KIND]
     if event < 0 or w.message[M_KEY] != key:
         event = _TAGS
-    items["flags"][item] |= BOUNCED
+    if event == _TAGS and w.knobs[P_SEVERAL] and _must_wait(w, row):
+        push(w, w.rows.waits, row, W_BEHIND, item)
+        return np.int64(GONE)
     answer = react(w.here, np.int64(CPU), event, table, record, item, core, now, insert, remove)
     if answer == RUN:
         clear_tag(w, item)
-        items["flags"][item] &= ~np.int64(BOUNCED)
     return answer
+
+
+@kernel
+def _must_wait(w, row):
+    """Whether a packet that comes without a tag must wait for bounced ones to come back, or for those that do."""
+    waits = w.rows.waits
+    if waits[row, W_BEHIND] != NOBODY:
+        return True
+    return waits[row, W_BOUNCED] > 0 and w.protocol.states["owns"][CPU, w.rows.cpu[row, E_STATE]] == 1
 
 
 @kernel
@@ -234,6 +250,8 @@ def _consider(w, stage, table, record, row, vector, now, admit, insert, remove, 
     w.tally.flows["admitted"][row] = 1
     if w.knobs[P_INSTANT]:
         w.rows.marks["wanted"][row] = 1
+    elif insertions_full(w.here, now):
+        w.tally.counts[_REJECTED] += 1
     else:
         _wish(w, table, record, now, insert, remove, react)
 
@@ -258,5 +276,5 @@ def settle_wishes(here, item, now, victim, insert, remove, react):
             continue
         if not exists(w, cpu_base(w, table, record)):
             continue
-        if make_room(w, table, record, row, now, victim, insert, remove, react):
+        if make_room(w, table, record, row, now, victim, insert, remove, react) > 0:
             _wish(w, table, record, now, insert, remove, react)

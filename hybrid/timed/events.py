@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from oppcache._jit import kernel
-from oppcache.consistency.vocabulary import EV_TIMEOUT
+from oppcache.consistency.vocabulary import CPU, EV_TIMEOUT
 from oppcache.opp.contexts import has_room
 from oppcache.opp.fields import W_ID, W_LENGTH, W_NOW
 from oppcache.opp.machine import RESERVE
@@ -15,13 +15,15 @@ from oppcache.slowpath.queues import FOREVER, due, pass_through, take
 from ..account import enter
 from ..counters import Count
 from .cpu import arrive, cpu_message, finish, settle_wishes
-from .handover import nic_message
+from .fences import fence_bounce
+from .handover import nic_message, set_timer
 from .leaving import lose_entering
 from .nic import visit
 from .pool import pull
 from .reference import located, world_at
 from .samples import take_sample
 from .state import (
+    BFENCE_TIMER,
     MEASURED,
     NOBODY,
     PACKET,
@@ -44,6 +46,7 @@ from .state import (
     T_SAMPLE_AT,
     T_STOP,
     TIMER_KINDS,
+    W_BOUNCED,
 )
 
 _NIC_DROPS, _PACKETS = int(Count.DROPS_NIC), int(Count.PACKETS)
@@ -127,7 +130,15 @@ def _ring(w, time, item, now, insert, remove, react):
     """A timer has run out, unless it was set again or stopped meanwhile."""
     side = item >> np.int64(60)
     table, record = (item >> np.int64(32)) & np.int64(0xFFF_FFFF), item & np.int64(0xFFFF_FFFF)
-    if w.rows.timers[w.tally.flow_at[table] + record, side] != time:
+    row = w.tally.flow_at[table] + record
+    if w.rows.timers[row, side] != time:
+        return
+    if side == BFENCE_TIMER:
+        if w.rows.waits[row, W_BOUNCED] > 0:
+            fence_bounce(w.here, table, record, row, now, np.bool_(True))
+        return
+    if side == CPU and w.rows.marks["queued"][row] > 0:
+        set_timer(w, side, table, record, row, now)  # what has not been sent yet is not late
         return
     for i in range(w.message.shape[0]):
         w.message[i] = 0

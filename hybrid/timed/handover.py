@@ -30,6 +30,7 @@ from oppcache.consistency.vocabulary import (
     E_HELD,
     E_STATE,
     E_TRIES,
+    EV_BFENCE,
     EV_BOUNCED,
     EV_INSTALL,
     EV_PACKET,
@@ -59,6 +60,7 @@ from oppcache.consistency.vocabulary import (
     M_R,
     M_VERSION,
     NIC,
+    TIMER_RESEND,
 )
 from oppcache.opp import arrays as A
 from oppcache.slowpath.queues import send
@@ -78,12 +80,15 @@ from .contexts import (
     take_slot,
     unpack_context,
 )
-from .leaving import lose
+from .fences import fence_bounce, must_wait
+from .leaving import go_back, lose
 from .link import carries_context, home_of, put_rx, put_tx, send_to_cpu, send_to_nic
 from .pool import free_item, new_item, pull, push, splice
 from .records import note_migration
 from .reference import world_at
 from .state import (
+    AWAY,
+    BOUNCED,
     DELAYED,
     NOBODY,
     P_HOLD,
@@ -99,6 +104,8 @@ from .state import (
     T_HELD,
     T_HELD_PEAK,
     T_STOP,
+    TIMER_AGAIN,
+    W_FENCES,
 )
 from .watching import observe, prefers
 
@@ -150,10 +157,16 @@ def leave_nic(w, now):
 @kernel
 def punt(w, item, table, record, out):
     """Send a packet, tagged or not, to the CPU through the home ring of a context (table −1: of none)."""
-    w.pool.items["flags"][item] |= CROSSED
+    core = home_of(w, table, record) if table >= 0 else np.int64(0)
+    punt_to(w, item, core, out)
+
+
+@kernel
+def punt_to(w, item, core, out):
+    """Send a packet to a core."""
+    w.pool.items["flags"][item] |= CROSSED | AWAY
     w.tally.counts[_PUNTS] += 1
     w.tally.counts[_CROSSINGS] += 1
-    core = home_of(w, table, record) if table >= 0 else np.int64(0)
     if not put_rx(w.here, item, core, out):
         w.tally.counts[_RING] += 1
         lose(w.here, item, out)
@@ -164,6 +177,8 @@ def set_timer(w, side, table, record, row, now):
     """Start the timer of the state that a side is in, or stop it."""
     entry = w.rows.nic[row] if side == NIC else w.rows.cpu[row]
     kind = np.int64(w.protocol.states["timer"][side, entry[E_STATE]])
+    if kind == TIMER_RESEND and w.rows.marks["resent"][row]:
+        kind = np.int64(TIMER_AGAIN)  # what goes unanswered is asked less often
     length = w.knobs[P_TIMER + kind]
     if kind == 0 or length == 0:
         w.rows.timers[row, side] = NOBODY
@@ -189,7 +204,7 @@ def _facts(w, entry, slot_free):
 
 
 @kernel
-def _stranded(w, event, item, owned, now):
+def _stranded(w, event, item, owned, table, record, row, now):
     """What becomes of a packet for which a protocol's table has no answer.
 
     A table that knows of one context only says nothing of packets that come from an earlier one: they are run where
@@ -198,7 +213,7 @@ def _stranded(w, event, item, owned, now):
     if event == EV_UNTAGGED:
         if owned:
             return np.int64(RUN)
-        _bounce(w, item, now)
+        _bounce(w, item, table, record, row, now)
         return np.int64(GONE)
     w.tally.counts[_IMPOSSIBLE] += 1
     if owned:
@@ -210,13 +225,12 @@ def _stranded(w, event, item, owned, now):
 
 
 @kernel
-def _bounce(w, item, now):
+def _bounce(w, item, table, record, row, now):
     """Send a packet back to the NIC, to go on there at its stage."""
     w.tally.counts[_BOUNCES] += 1
-    w.tally.counts[_CROSSINGS] += 1
-    if not put_tx(w.here, item, now):
-        w.tally.counts[_RING] += 1
-        lose(w.here, item, now)
+    w.pool.items["flags"][item] |= BOUNCED
+    if go_back(w.here, item, now):
+        fence_bounce(w.here, table, record, row, now, np.bool_(False))
 
 
 def side_event(here, side, event, table, record, item, core, now, insert, remove):
@@ -249,7 +263,7 @@ def side_event(here, side, event, table, record, item, core, now, insert, remove
     facts = _facts(w, entry, w.rows.marks["slot"][row] > 0)
     count = transition(w.protocol, side, entry, w.node[side], event, w.message, facts, w.commands)
     if count < 0:
-        return _stranded(w, event, item, owned, now)
+        return _stranded(w, event, item, owned, table, record, row, now)
     owns = w.protocol.states["owns"][side, entry[E_STATE]] == 1
     result = np.int64(GONE)
     for c in range(count):
@@ -266,7 +280,11 @@ def side_event(here, side, event, table, record, item, core, now, insert, remove
     if side == CPU and w.knobs[P_POISON] and not owns:
         if w.protocol.states["context"][side, entry[E_STATE]] == 0:
             spoil(w, table, record)
-    if entry[E_STATE] != before or event == EV_TIMEOUT:
+    if entry[E_STATE] != before:
+        w.rows.marks["resent"][row] = 0
+        set_timer(w, side, table, record, row, now)
+    elif event == EV_TIMEOUT:
+        w.rows.marks["resent"][row] = 1
         set_timer(w, side, table, record, row, now)
     return result
 
@@ -341,7 +359,7 @@ def _carry_out(here, side, command, table, record, row, item, now):
             w, w.rows.held, row, at, w.again, np.int64(0) if side == NIC else 1 + home_of(w, table, record)
         )
     elif code == C_BOUNCE:
-        _bounce(w, item, now)
+        _bounce(w, item, table, record, row, now)
     elif code == C_DROP:
         w.tally.counts[_FROZEN] += 1
         lose(w.here, item, now)
@@ -368,6 +386,10 @@ def _send(w, side, command, table, record, row, now):
     """Send a message over the control channel, or put it into a data ring."""
     kind = command[K_KIND]
     message = _message_item(w, command, side, table, record, row)
+    if side == CPU and (command[K_CODE] == C_PUT or kind == EV_INSTALL) and must_wait(w, row):
+        w.pool.items["stage"][message] = command[K_CODE]
+        push(w, w.rows.waits, row, W_FENCES, message)
+        return
     if command[K_CODE] == C_PUT:
         if side == NIC:
             sent = put_rx(w.here, message, home_of(w, table, record), leave_nic(w, now))
@@ -383,48 +405,78 @@ def _send(w, side, command, table, record, row, now):
 
 @kernel
 def make_room(w, table, record, row, now, victim, insert, remove, react):
-    """Reserve a slot for a context, evicting another if need be; return whether there is one now."""
+    """Reserve a slot for a context, evicting another if need be.
+
+    Returns:
+        1 if there is one now, 0 if there is none; −1 − row of a context that is on its way out of one.
+    """
     if w.tables.rows["contexts"][table] == 0:
-        return False
+        return np.int64(0)
     if take_slot(w, table, record, row, now):
-        return True
-    if not _evict_one(w, table, record, row, now, victim, insert, remove, react):
-        return False
-    return take_slot(w, table, record, row, now)
+        return np.int64(1)
+    loser = _evict_one(w, table, record, row, now, victim, insert, remove, react)
+    if loser < 0:
+        return np.int64(0)
+    if take_slot(w, table, record, row, now):
+        return np.int64(1)
+    return -1 - (w.tally.flow_at[table] + loser)
 
 
 @kernel
 def _evict_one(w, table, record, row, now, victim, insert, remove, react):
+    """Have the context that the eviction policy chooses leave for another; return its record, −1: none can."""
     loser = choose_victim(w, table, record, row, now, victim)
     if loser < 0:
-        return False
+        return np.int64(-1)
     if w.policies.hooks.prefers and not prefers(w.here, table, record, loser):
-        return False
+        return np.int64(-1)
     w.tally.counts[_EVICTIONS] += 1
     nothing = np.int64(NOBODY)
     react(w.here, np.int64(NIC), np.int64(EV_WANT_EVICT), table, loser, nothing, nothing, now, insert, remove)
-    return True
+    return loser
 
 
 @kernel(forceinline=False)
 def nic_message(here, item, now, victim, insert, remove, react):
-    """A control message or a marker has reached the NIC."""
+    """A control message or a marker has reached the NIC, or a WATCH can be taken that has waited for a slot."""
     w = world_at(here)
+    while item != NOBODY:
+        item = _take_message(w, item, now, victim, insert, remove, react)
+
+
+@kernel
+def _take_message(w, item, now, victim, insert, remove, react):
+    """Take a message; return the WATCH that has waited for what it frees, NOBODY if there is none."""
     kind = w.pool.message[item, M_KIND]
     key = w.pool.message[item, M_KEY]
     table, record = key >> np.int64(32), key & np.int64(0xFFFF_FFFF)
     row = w.tally.flow_at[table] + record
     if w.rows.marks["queued"][row] == item:
         w.rows.marks["queued"][row] = 0
-    fresh = False
+        if w.rows.timers[row, CPU] != NOBODY:
+            set_timer(w, np.int64(CPU), table, record, row, now)  # an answer can be awaited from now on
+    if kind == EV_BFENCE and w.protocol.cells["rows"][NIC, w.rows.nic[row, E_STATE], kind] < 0:
+        # A table that does not speak of it.
+        if not put_rx(w.here, item, home_of(w, table, record), leave_nic(w, now)):
+            free_item(w, item)
+        return np.int64(NOBODY)
+    room = np.int64(0)
     if (kind == EV_WATCH or kind == EV_INSTALL) and w.rows.marks["slot"][row] == 0:
-        fresh = make_room(w, table, record, row, now, victim, insert, remove, react)
+        room = make_room(w, table, record, row, now, victim, insert, remove, react)
+        if room < 0 and kind == EV_WATCH and w.rows.marks["heir"][-1 - room] == 0:
+            w.rows.marks["heir"][-1 - room] = item
+            return np.int64(NOBODY)
     for i in range(w.message.shape[0]):
         w.message[i] = w.pool.message[item, i]
     react(w.here, np.int64(NIC), kind, table, record, item, np.int64(NOBODY), now, insert, remove)
-    if fresh:
+    if room > 0:
         _keep_room(w, table, record, row, now, victim, insert, remove, react)
     free_item(w, item)
+    heir = w.rows.marks["heir"][row]
+    if heir == 0 or w.rows.marks["slot"][row] > 0:
+        return np.int64(NOBODY)
+    w.rows.marks["heir"][row] = 0
+    return heir
 
 
 @kernel

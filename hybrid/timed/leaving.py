@@ -8,11 +8,26 @@ from oppcache._jit import kernel
 
 from ..account import CROSSED, leave
 from ..counters import Count
+from .fences import left_cpu
+from .link import put_tx
+from .order import next_in_line, step_out
 from .pool import free_item
 from .records import note_latency
 from .reference import world_at
-from .state import DELAYED, MEASURED, P_INSTANT, STOP_DEPARTURES, T_LEFT, T_STOP
+from .state import (
+    AWAY,
+    DELAYED,
+    LINED,
+    MEASURED,
+    P_INSTANT,
+    PARKED,
+    STOP_DEPARTURES,
+    T_HELD,
+    T_LEFT,
+    T_STOP,
+)
 
+_CROSSINGS, _RING = int(Count.CROSSINGS), int(Count.DROPS_RING)
 _REORDERS, _DELAYED_HITS = int(Count.REORDERS), int(Count.DELAYED_HITS)
 _HIT, _DELAYED, _MISS = 0, 1, 2
 _MARGIN = 64
@@ -21,6 +36,22 @@ _MARGIN = 64
 @kernel
 def depart(w, item, vector, verdict, now):
     """A packet has gone through all its stages and leaves at ``now``, or the program drops it."""
+    _record_leaving(w, item, vector, verdict, now)
+    _forget(w, item, now)
+
+
+@kernel
+def _forget(w, item, now):
+    """A packet is gone: those of its flow that waited for it alone go on."""
+    behind = step_out(w, item)
+    if item > 0:
+        free_item(w, item)
+    if behind > 0:
+        advance(w.here, behind, now)
+
+
+@kernel
+def _record_leaving(w, item, vector, verdict, now):
     items = w.pool.items
     flags = items["flags"][item]
     number = items["id"][item]
@@ -39,8 +70,6 @@ def depart(w, item, vector, verdict, now):
             note_latency(w, kind, now - items["ingress"][item])
     if w.departures.fate.shape[0] > 0 or w.knobs[P_INSTANT]:
         _end(w.here, item, vector, verdict, now)
-    if item > 0:
-        free_item(w, item)
 
 
 @kernel(forceinline=False)
@@ -53,14 +82,80 @@ def lose(here, item, now):
 @kernel
 def lose_entering(w, item, vector, now):
     """The same for one whose header vector may not be in the pool yet."""
+    _record_loss(w, item, vector, now)
+    _forget(w, item, now)
+
+
+@kernel
+def _record_loss(w, item, vector, now):
     flags = w.pool.items["flags"][item]
     if flags & MEASURED:
         leave(w.tally, w.pool.items["length"][item], np.int64(-1), flags)
         if flags & DELAYED:
             w.tally.counts[_DELAYED_HITS] += 1
+    if w.pool.items["touched"][item] > 0:
+        left_cpu(w.here, item, now)
     _end(w.here, item, vector, np.int64(-1), now)
-    if item > 0:
-        free_item(w, item)
+
+
+@kernel(forceinline=False)
+def advance(here, item, now):
+    """Let a packet that waits for older ones of its flow go on if it may, and those behind it in turn.
+
+    On the NIC it may leave when it is the first; on the CPU it may go to the NIC when the one before it is there.
+    """
+    w = world_at(here)
+    items, counts = w.pool.items, w.tally.counts
+    while item > 0 and items["flags"][item] & PARKED:
+        before, away = items["before"][item], items["flags"][item] & AWAY
+        if before > 0 and (away == 0 or items["flags"][before] & AWAY):
+            return
+        items["flags"][item] &= ~PARKED
+        if away:
+            counts[_CROSSINGS] += 1
+            if put_tx(w.here, item, now):
+                items["flags"][item] &= ~AWAY
+                left_cpu(w.here, item, now)
+                item = next_in_line(w, item)
+                continue
+            counts[_RING] += 1
+            _record_loss(w, item, w.pool.vectors[item], now)
+        else:
+            w.clock[T_HELD] -= 1
+            _record_leaving(w, item, w.pool.vectors[item], items["verdict"][item], now)
+        gone = item
+        item = step_out(w, gone)
+        free_item(w, gone)
+
+
+@kernel(forceinline=False)
+def send_out(here, item, now):
+    """The CPU has done with a packet, which goes back to the NIC behind the older ones of its flow."""
+    w = world_at(here)
+    items = w.pool.items
+    if items["flags"][item] & LINED:
+        before = items["before"][item]
+        if before > 0 and items["flags"][before] & AWAY:
+            items["flags"][item] |= PARKED
+            return
+    go_back(w.here, item, now)
+
+
+@kernel(forceinline=False)
+def go_back(here, item, now):
+    """Put a packet that is on the CPU into the TX ring; return whether there was room."""
+    w = world_at(here)
+    w.tally.counts[_CROSSINGS] += 1
+    if not put_tx(w.here, item, now):
+        w.tally.counts[_RING] += 1
+        lose(w.here, item, now)
+        return False
+    w.pool.items["flags"][item] &= ~AWAY
+    left_cpu(w.here, item, now)
+    behind = next_in_line(w, item)
+    if behind > 0:
+        advance(w.here, behind, now)
+    return True
 
 
 @kernel(forceinline=False)

@@ -7,7 +7,7 @@ import numpy as np
 from oppcache._jit import kernel
 from oppcache.consistency.vocabulary import EV_CTX, EV_INSTALL, EV_WB, M_KEY, MESSAGE_WORDS
 from oppcache.opp.contexts import splitmix64
-from oppcache.slowpath.queues import send
+from oppcache.slowpath.queues import send, settle
 
 from ..counters import Count
 from .reference import world_at
@@ -115,6 +115,13 @@ def _charge(w, kind):
 
 
 @kernel(forceinline=False)
+def insertions_full(here, now):
+    """Whether no further insertion may wait for the rate: a promotion that is wanted now is refused at once."""
+    w = world_at(here)
+    return settle(w.queues, Q_INSERT, now) >= w.queues.rows["limit"][Q_INSERT]
+
+
+@kernel(forceinline=False)
 def send_to_nic(here, item, kind, now):
     """Send a control message to the NIC; return whether the item is on its way.
 
@@ -124,12 +131,9 @@ def send_to_nic(here, item, kind, now):
     w = world_at(here)
     if w.knobs[P_INSTANT]:
         return send(w.queues, Q_TO_NIC, now, now, item)
-    sent = max(now, w.clock[T_CONTROL_OUT]) + _charge(w, kind)
-    if kind != w.knobs[P_PACED]:
-        w.clock[T_CONTROL_OUT] = sent
-        return send(w.queues, Q_TO_NIC, now, sent + w.knobs[P_CONTROL], item)
-    row = _row_of(w, item)
-    waiting = w.rows.marks["queued"][row]
+    paced = kind == w.knobs[P_PACED]
+    row = _row_of(w, item) if paced else np.int64(0)
+    waiting = w.rows.marks["queued"][row] if paced else np.int64(0)
     if waiting > 0:
         # The key is in the queue already, and needs to be there once: with what is newest.
         for i in range(MESSAGE_WORDS):
@@ -137,6 +141,10 @@ def send_to_nic(here, item, kind, now):
         for i in range(w.pool.vectors.shape[1]):
             w.pool.vectors[waiting, i] = w.pool.vectors[item, i]
         return False
+    sent = max(now, w.clock[T_CONTROL_OUT]) + _charge(w, kind)
+    if not paced:
+        w.clock[T_CONTROL_OUT] = sent
+        return send(w.queues, Q_TO_NIC, now, sent + w.knobs[P_CONTROL], item)
     # The token bucket as virtual scheduling (ITU-T I.371): T_TOKENS is when the bucket will be full again.
     full = max(w.clock[T_TOKENS], now)
     start = max(sent, full - w.knobs[P_BURST] * w.knobs[P_INSERT])

@@ -26,9 +26,11 @@ from ..account import LOOKED_UP, meet
 from ..counters import Count
 from ..release import slot_used
 from .contexts import exists, nic_base, reckon
+from .following import follow
 from .handover import DO_DEFERRED, PUNT, RUN
 from .hazards import remember, see_stale, wait_for_hazard
 from .leaving import depart, lose_entering
+from .order import is_behind, line_up, step_out
 from .pool import clear_tag, free_item, keep
 from .reference import world_at
 from .state import (
@@ -139,6 +141,7 @@ def _ask(here, event, table, record, item, vector, stage, now, insert, remove, r
     """Let the protocol say what becomes of a packet whose context the NIC does not simply run; RUN or GONE."""
     w = world_at(here)
     kept = keep(w, item, vector)
+    line_up(w, kept)
     suspend(w, kept)
     w.pool.items["stage"][kept] = stage
     row = w.tally.flow_at[table] + record
@@ -163,9 +166,11 @@ def _ask(here, event, table, record, item, vector, stage, now, insert, remove, r
             remove,
         )
         w.tally.counts[_ENTRY] += 1
-        event = np.int64(PUNT)
+        owns = w.protocol.states["owns"][NIC, w.rows.nic[row, E_STATE]] == 1
+        event = np.int64(PUNT if owns else EV_PACKET)
     answer = react(w.here, np.int64(NIC), event, table, record, kept, np.int64(NOBODY), now, insert, remove)
     if answer == RUN and kept != item:
+        step_out(w, kept)
         w.pool.items["flags"][item] = w.pool.items["flags"][kept]
         free_item(w, kept)
     return answer
@@ -189,6 +194,7 @@ def _give_up(here, item, vector, table, record, stage, now, insert, remove, reac
     """Punt a packet whose stage the NIC cannot run and whose context, if any, it does not have."""
     w = world_at(here)
     kept = keep(w, item, vector)
+    line_up(w, kept)
     suspend(w, kept)
     w.pool.items["stage"][kept] = stage
     clear_tag(w, kept)
@@ -239,7 +245,7 @@ def visit(w, item, vector, now, seed, hit, insert, remove, react):
             if items["flags"][item] & OWNED:
                 items["flags"][item] &= ~np.int64(OWNED)
                 w.rows.marks["again"][row] -= 1
-            elif can and w.protocol.states["simple"][NIC, state] == 0:
+            if can and w.protocol.states["simple"][NIC, state] == 0:
                 event = np.int64(EV_BOUNCED) if items["flags"][item] & BOUNCED else np.int64(EV_PACKET)
                 items["flags"][item] &= ~np.int64(BOUNCED)
                 if _ask(w.here, event, table, record, item, vector, stage, now, insert, remove, react) != RUN:
@@ -327,7 +333,11 @@ def visit(w, item, vector, now, seed, hit, insert, remove, react):
     items["port"][item] = np.int64(w.scratch[A.S_PORT])
     out = max(entered + w.knobs[P_LATENCY] + delay, w.clock[T_EXIT])
     w.clock[T_EXIT] = out
-    depart(w, item, vector, verdict, out + w.knobs[P_FIXED])
+    if is_behind(w, item) and verdict != A.VERDICT_DROP:
+        follow(w.here, item, vector, verdict, now)
+        changed = True
+    else:
+        depart(w, item, vector, verdict, out + w.knobs[P_FIXED])
     if w.deferred[0, 0, 0] > 0:
         nothing = np.int64(NOBODY)
         react(

@@ -25,7 +25,7 @@ from ..rules import RuleCaching, limited
 from ..setup import Observer, Outcome, Setup
 from . import series
 from . import state as S
-from .build import build, enlarged, full_lines, larger_pool, place_rows
+from .build import build, enlarged, full_lines, larger_pool, place_rows, with_lines
 from .engine import engine_for
 from .metrics import metrics_of
 from .records import latency_columns
@@ -126,7 +126,8 @@ class TimedRun:
     def _leavers(self, vectors: np.ndarray) -> np.ndarray:
         assert self.flows is not None
         leavers = self.flows.add(vectors)
-        self.world = self.world._replace(left=enlarged(self.world.left, 2 * self.flows.capacity))
+        left = enlarged(self.world.left, 2 * self.flows.capacity)
+        self.world = with_lines(self.world._replace(left=left))
         return leavers
 
     def _check_rules(self) -> None:

@@ -40,13 +40,16 @@ ITEM_DTYPE = _dtype(
     "core",
     "next",  # in a buffer of held packets, NOBODY at its end
     "touched",  # rows in World.touched
+    "before",  # in its flow's line, see .order; 0: nobody
+    "behind",
 )
 PACKET = 0
 NOBODY = -1
 
 # Flags of an item besides LOOKED_UP and CROSSED.
 # OWNED: it was held, and is to be run on the context of the side that held it.
-DELAYED, MEASURED, BOUNCED, OWNED = 4, 8, 16, 32
+# LINED: it is in its flow's line. AWAY: it is in an RX ring or on the CPU. PARKED: it waits for older ones of its flow.
+DELAYED, MEASURED, BOUNCED, OWNED, LINED, AWAY, PARKED = 4, 8, 16, 32, 64, 128, 256
 
 
 class Pool(NamedTuple):
@@ -69,6 +72,8 @@ MARK_DTYPE = _dtype(
     "wanted",  # the policy wants it on the NIC
     "since",  # when its promotion began, −1: none is under way
     "again",  # its packets that were held and are to be run before any other
+    "resent",  # whether a resend timer has run out since its state last changed
+    "heir",  # the WATCH of another context that waits for its slot, 0: none
     "queued",  # the item that asks for its insertion and waits for the rate, 0: none
 )
 
@@ -89,7 +94,8 @@ class Rows(NamedTuple):
     nic: np.ndarray  # int64[rows, ENTRY_WORDS]: the protocol's entries
     cpu: np.ndarray
     held: np.ndarray  # int64[rows, 4]: first and last held packet on the NIC, on the CPU
-    timers: np.ndarray  # int64[rows, 2]: when the side's timer runs out, NOBODY: none runs
+    timers: np.ndarray  # int64[rows, 3]: when the side's timer runs out, then BFENCE's; NOBODY: none runs
+    waits: np.ndarray  # int64[rows, W_WORDS]: see .fences; no rows where the program has one table
 
 
 class Policies(NamedTuple):
@@ -121,6 +127,10 @@ class Records(NamedTuple):
     migration: np.ndarray  # int64[1, BUCKETS]
 
 
+# A row of Rows.waits: packets that were run on the context and are still on the CPU, the number of the BFENCE that has not
+# come back yet, then first and last of what waits to be sent, and of the packets that wait.
+W_PENDING, W_BOUNCED, W_FENCES, W_BEHIND, W_WORDS = 0, 1, 2, 4, 6
+
 IMAGES = 16  # of contexts in a stage that are remembered while they are written back
 DEFERRED = 64  # commands of one packet's visit
 LATENCIES = 3  # hit, delayed, miss
@@ -129,8 +139,8 @@ LATENCIES = 3  # hit, delayed, miss
 (
     T_NOW, T_ORIGIN, T_PIPELINE, T_EXIT, T_RX, T_TX, T_CONTROL_IN, T_CONTROL_OUT, T_TOKENS, T_NEXT, T_NEXT_KIND,
     T_FREE, T_STOP, T_HELD, T_HELD_PEAK, T_LEFT, T_INSERTER, T_STALL, T_FINAL, T_MEASURED, T_SAMPLES, T_SAMPLE_AT,
-    T_WINDOW, T_WORDS,
-) = range(24)  # fmt: skip
+    T_WINDOW, T_BOUNCES, T_WORDS,
+) = range(25)  # fmt: skip
 # Why the kernel came back.
 STOP_STORE, STOP_POOL, STOP_QUEUE, STOP_DEPARTURES, STOP_FAULT, STOP_SAMPLES = 1, 2, 4, 8, 16, 32
 
@@ -145,14 +155,18 @@ STOP_STORE, STOP_POOL, STOP_QUEUE, STOP_DEPARTURES, STOP_FAULT, STOP_SAMPLES = 1
     P_CYCLE, P_BUS, P_LATENCY, P_STAGE_CYCLES, P_HAZARD, P_HAZARD_WINDOW, P_HAZARD_QUEUE,
     P_RX, P_TX, P_BANDWIDTH, P_CONTROL, P_CONTROL_BANDWIDTH, P_INSERT, P_BURST, P_MOVE,
     P_HOLD, P_RETRIES, P_RESERVE, P_FIRST_TABLE, P_STAGES, P_FLOWS, P_INSTANT, P_POISON, P_TAG_BYTES, P_CONTEXT_BYTES,
-    P_ORDERED, P_PACED, P_FIXED, P_SHORT_CYCLES, P_SHORT_BYTES, P_TIMER,
-) = range(31)  # fmt: skip
+    P_ORDERED, P_PACED, P_FIXED, P_SHORT_CYCLES, P_SHORT_BYTES, P_SEVERAL, P_EGRESS, P_FENCED,
+    P_TIMER,
+) = range(34)  # fmt: skip
 HAZARD_NONE, HAZARD_STALL, HAZARD_STALE = range(3)
 
 # Queues, by number: the NIC's input, the ring to it, messages to it, inserts, messages to the CPU, timers;
 # then a ring and a waiting line for each core.
 Q_INPUT, Q_TX, Q_TO_NIC, Q_INSERT, Q_TO_CPU, Q_TIMER = range(6)
-TIMER_KINDS = len(TIMERS)  # the first is no timer
+TIMER_FIRST = 1  # the resend timer, as in TIMERS
+TIMER_AGAIN = len(TIMERS)  # a resend timer that runs again: a line for each length
+TIMER_KINDS = len(TIMERS) + 1  # the first is no timer
+BFENCE_TIMER = 2  # beside the two sides' own
 Q_RX = Q_TIMER + TIMER_KINDS  # of core c: + 2 c; its waiting line: + 2 c + 1; then a line for each stage
 P_WORDS = P_TIMER + TIMER_KINDS  # the length of each kind of timer, 0: it never runs
 
@@ -171,6 +185,9 @@ class World(NamedTuple):
     rows: Rows
     pool: Pool
     touched: np.ndarray  # int64[items, stages]: keys of contexts that the CPU ran the packet on
+    lines: (
+        np.ndarray
+    )  # int64[flows and directions, 2]: first and last item of each line, see .order; 0: nobody
     queues: Queues
     again: np.ndarray  # int64[1 + cores, 2]: packets to be run before any other, on the NIC and on each core
     cores: np.ndarray

@@ -73,9 +73,7 @@ def test_time_changes_no_verdict_and_no_context(nf: str, name: str, protocol: st
     machine, fates, rows = alone(program, traffic())
     for contexts in (0, 3, 64, 2000):
         seen = Seen()
-        # With cas the CPU keeps its copy: it is the newest if the NIC had no packet.
-        poison = protocol == "instant"
-        setup = Setup(program, traffic(), contexts, protocol=protocol, poison=poison, **SETUPS[name])
+        setup = Setup(program, traffic(), contexts, protocol=protocol, poison=True, **SETUPS[name])
         outcome = simulate(setup, observe=seen)
         got, got_rows = seen.in_order()
         assert (got[:, 0] == np.arange(PACKETS)).all(), "every packet leaves once"
@@ -92,7 +90,7 @@ def test_protocols_that_buffer_keep_the_same_machine(protocol: str) -> None:
     machine, fates, _ = alone(program, traffic())
     for contexts in (3, 64):
         seen = Seen()
-        setup = Setup(program, traffic(), contexts, protocol=protocol, profile="netfpga-sume")
+        setup = Setup(program, traffic(), contexts, protocol=protocol, profile="netfpga-sume", poison=True)
         outcome = simulate(setup, observe=seen)
         assert (seen.in_order()[0][:, 1:] == fates).all()
         assert outcome.contexts() == machine.contexts()

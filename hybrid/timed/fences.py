@@ -1,0 +1,147 @@
+"""Markers that keep a context's packets in order where a program has several tables.
+
+A packet that the CPU has run on one context may stay there, for another core or another table. What the CPU puts
+into the TX ring to say that the outputs of a context's packets are out (EFENCE, or the context itself) waits until they
+are, and so does the INSTALL that goes with it.
+
+Behind each packet that the CPU sends back to run a stage on the NIC (a bounce) it puts BFENCE, which the NIC reflects.
+Until that has come back the bounced packet may do so too, so later ones that reach the stage on the CPU wait.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from oppcache._jit import kernel
+from oppcache.consistency.vocabulary import (
+    C_PUT,
+    CPU,
+    EV_BFENCE,
+    M_G,
+    M_INCARNATION,
+    M_KEY,
+    M_KIND,
+    M_N,
+    M_R,
+    N_INCARNATION,
+)
+from oppcache.slowpath.queues import send
+
+from .link import home_of, put_tx, send_to_nic
+from .pool import free_item, new_item, pull
+from .reference import world_at
+from .state import (
+    BFENCE_TIMER,
+    NOBODY,
+    P_FENCED,
+    P_INSTANT,
+    P_SEVERAL,
+    P_TIMER,
+    Q_TIMER,
+    T_BOUNCES,
+    TIMER_FIRST,
+    W_BEHIND,
+    W_BOUNCED,
+    W_FENCES,
+    W_PENDING,
+)
+
+
+@kernel
+def note_ran(w, item, table, record, row):
+    """Note that the CPU runs a packet on a context: markers of the context wait until the packet is off the CPU."""
+    if w.knobs[P_SEVERAL] == 0 or w.knobs[P_INSTANT]:
+        return
+    count = w.pool.items["touched"][item]
+    if count < w.touched.shape[1]:
+        w.touched[item, count] = (np.int64(table) << np.int64(32)) | record
+        w.pool.items["touched"][item] = count + 1
+        w.rows.waits[row, W_PENDING] += 1
+
+
+@kernel(forceinline=False)
+def left_cpu(here, item, now):
+    """A packet is off the CPU: what waited for that alone goes now."""
+    w = world_at(here)
+    if w.knobs[P_SEVERAL] == 0 or w.knobs[P_INSTANT]:
+        return
+    count = w.pool.items["touched"][item]
+    w.pool.items["touched"][item] = 0
+    for i in range(count):
+        key = w.touched[item, i]
+        row = w.tally.flow_at[key >> np.int64(32)] + (key & np.int64(0xFFFF_FFFF))
+        w.rows.waits[row, W_PENDING] -= 1
+        send_waiting(w, row, now)
+
+
+@kernel
+def must_wait(w, row):
+    """Whether markers of a context, and the context, may not go to the NIC yet."""
+    if w.knobs[P_SEVERAL] == 0 or w.knobs[P_INSTANT]:
+        return False
+    return w.rows.waits[row, W_PENDING] > 0 or w.rows.waits[row, W_BOUNCED] > 0
+
+
+@kernel
+def send_waiting(w, row, now):
+    """Send what has waited, if nothing is in its way any more."""
+    if must_wait(w, row):
+        return
+    item = pull(w, w.rows.waits, row, W_FENCES)
+    while item != NOBODY:
+        if w.pool.items["stage"][item] == C_PUT:
+            sent = put_tx(w.here, item, now)
+        else:
+            sent = send_to_nic(w.here, item, w.pool.message[item, M_KIND], now)
+        if not sent:
+            free_item(w, item)
+        item = pull(w, w.rows.waits, row, W_FENCES)
+
+
+@kernel(forceinline=False)
+def fence_bounce(here, table, record, row, now, again):
+    """Put BFENCE behind a packet that has been sent back, or ``again`` if none has come back in time."""
+    w = world_at(here)
+    if w.knobs[P_FENCED] == 0:
+        return
+    w.clock[T_BOUNCES] += 1
+    if not again:
+        w.rows.waits[row, W_BOUNCED] = w.clock[T_BOUNCES]
+    item = new_item(w)
+    message = w.pool.message
+    w.pool.items["kind"][item] = EV_BFENCE + 1
+    message[item, M_KIND] = EV_BFENCE
+    message[item, M_KEY] = (np.int64(table) << np.int64(32)) | record
+    message[item, M_G] = 0
+    message[item, M_R] = 0
+    message[item, M_N] = w.clock[T_BOUNCES]
+    message[item, M_INCARNATION] = w.node[CPU, N_INCARNATION]
+    if not put_tx(w.here, item, now):
+        free_item(w, item)
+    if w.rows.timers[row, BFENCE_TIMER] > now:
+        return  # it will be sent again in time
+    until = now + w.knobs[P_TIMER + TIMER_FIRST]
+    w.rows.timers[row, BFENCE_TIMER] = until
+    timer = (np.int64(BFENCE_TIMER) << np.int64(60)) | (np.int64(table) << np.int64(32)) | record
+    send(w.queues, Q_TIMER + TIMER_FIRST, now, until, timer)
+
+
+@kernel
+def bounce_returned(w, item, table, record, row, now):
+    """BFENCE has come back to the CPU: the packets before it have too, and those that waited for them go on."""
+    outstanding = w.rows.waits[row, W_BOUNCED]
+    if outstanding == 0 or w.pool.message[item, M_N] < outstanding:
+        return
+    w.rows.waits[row, W_BOUNCED] = 0
+    w.rows.timers[row, BFENCE_TIMER] = NOBODY
+    send_waiting(w, row, now)
+    first = w.rows.waits[row, W_BEHIND]
+    if first == NOBODY:
+        return
+    place = 1 + home_of(w, table, record)
+    if w.again[place, 0] == NOBODY:
+        w.again[place, 0] = first
+    else:
+        w.pool.items["next"][w.again[place, 1]] = first
+    w.again[place, 1] = w.rows.waits[row, W_BEHIND + 1]
+    w.rows.waits[row, W_BEHIND] = NOBODY
