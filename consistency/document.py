@@ -16,7 +16,7 @@ from oppcache.opp.yaml_source import mark_of
 from .table import Protocol, Role, Row, State
 from .vocabulary import ACTION, EVENT, FAULT, GUARD, MESSAGES, PROPERTY, ROLES, STATES_MAX, TIMERS
 
-_TOP = ("protocol", "idea", "gives_up", "instantaneous", "steering", "matrix", *ROLES)
+_TOP = ("protocol", "idea", "gives_up", "instantaneous", "evicts", "steering", "matrix", *ROLES)
 _ROLE = ("start", "restart", "states", "every")
 _STATE = ("doc", "owns", "context", "timer", "like", "ignore", "impossible")
 _ROW = ("if", "otherwise", "do", "next", "impossible")
@@ -52,6 +52,7 @@ class _ProtocolReader(Reader):
             idea=self.text(node, "idea", required=True),
             gives_up=self.text(node, "gives_up", required=True),
             instantaneous=self.boolean(node, "instantaneous"),
+            evicts="evicts" not in node or self.boolean(node, "evicts"),
             spread=steering == "spread",
             matrix=self.matrix(node),
             roles=roles,

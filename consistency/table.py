@@ -84,6 +84,7 @@ class Protocol:
         idea: one line.
         gives_up: one line.
         instantaneous: rings and control channel take no time and are not lossy; the textbook's machine.
+        evicts: whether the NIC's policy may take a slot from one context for another; else each stays until it has ended.
         spread: punts of one key go to any RX queue; else to the key's home queue.
         matrix: property to the faults under which it is violated, as the file claims.
         roles: the NIC's table and the CPU's, by name.
@@ -93,6 +94,7 @@ class Protocol:
     idea: str
     gives_up: str
     instantaneous: bool
+    evicts: bool
     spread: bool
     matrix: dict[str, tuple[str, ...]]
     roles: dict[str, Role]

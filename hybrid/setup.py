@@ -23,11 +23,14 @@ RUNNABLE_PROTOCOLS = (
     "buffer-forward",
     "cas",
     "cas-hold",
+    "cpu-only",
     "drain",
     "forget",
     "freeze-drop",
     "instant",
     "naive",
+    "nic-only",
+    "one-way",
     "write-through",
 )
 

@@ -88,6 +88,23 @@ def unpack_context(w, side, table, record, row, item):
 
 
 @kernel
+def first_context(w, table, record, row):
+    """Give a NIC slot the context of a key never seen, which is what the CPU's copy is where the CPU runs nothing."""
+    home, base = cpu_base(w, table, record), nic_base(w, table, row)
+    for i in range(w.program.tables["stride"][table]):
+        w.store.memory[base + i] = w.store.memory[home + i]
+    w.store.memory[base + A.C_PLACE] = np.uint64(record) + _ONE
+    w.store.memory[home + A.C_PLACE] = np.uint64(w.rows.marks["slot"][row])
+
+
+@kernel
+def begin_anew(w, table, record, row):
+    """What was applied to a context that has ended is not missing in the next one of its key."""
+    version = w.store.memory[cpu_base(w, table, record) + A.C_VERSION]
+    w.rows.marks["lost"][row] = w.rows.marks["applied"][row] - np.int64(version)
+
+
+@kernel
 def reckon(w, row, version):
     """One copy is left, of this version: count the updates that it lacks."""
     marks = w.rows.marks

@@ -12,6 +12,7 @@ from oppcache._jit import kernel
 from oppcache.consistency.interpreter import transition
 from oppcache.consistency.vocabulary import (
     C_BOUNCE,
+    C_CLEAR_CONTEXT,
     C_DRAIN,
     C_DROP,
     C_DROP_HELD,
@@ -68,10 +69,12 @@ from oppcache.slowpath.queues import send
 from ..account import CROSSED
 from ..counters import Count
 from .contexts import (
+    begin_anew,
     begin_owning,
     choose_victim,
     end_owning,
     exists,
+    first_context,
     give_slot_back,
     nic_base,
     note_version,
@@ -91,11 +94,13 @@ from .state import (
     BOUNCED,
     DELAYED,
     NOBODY,
+    P_EVICTS,
     P_HOLD,
     P_LATENCY,
     P_POISON,
     P_RESERVE,
     P_RETRIES,
+    P_TAKES,
     P_TIMER,
     PACKET,
     Q_TIMER,
@@ -306,6 +311,8 @@ def _after_nic_event(w, event, table, record, row, owned, owns, now, insert, rem
             w.tally.counts[_ENTRY] += 1
     if w.rows.nic[row, E_STATE] == w.protocol.roles["start"][NIC] and w.rows.marks["slot"][row] > 0:
         give_slot_back(w, table, record, row)
+        if w.knobs[P_TAKES]:
+            begin_anew(w, table, record, row)
 
 
 @kernel
@@ -343,6 +350,9 @@ def _carry_out(here, side, command, table, record, row, item, now):
         _send(w, side, command, table, record, row, now)
     elif code == C_TAKE_CONTEXT:
         unpack_context(w, side, table, record, row, item)
+    elif code == C_CLEAR_CONTEXT:
+        if side == NIC:
+            first_context(w, table, record, row)
     elif code == C_HOLD:
         if side == NIC:
             w.pool.items["flags"][item] |= DELAYED
@@ -425,6 +435,8 @@ def make_room(w, table, record, row, now, victim, insert, remove, react):
 @kernel
 def _evict_one(w, table, record, row, now, victim, insert, remove, react):
     """Have the context that the eviction policy chooses leave for another; return its record, −1: none can."""
+    if w.knobs[P_EVICTS] == 0:
+        return np.int64(-1)
     loser = choose_victim(w, table, record, row, now, victim)
     if loser < 0:
         return np.int64(-1)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .run import TimedRun
 
 _SHARES = {"p50": 0.5, "p99": 0.99, "p999": 0.999}
+_LOSSES = (Count.DROPS_RING, Count.DROPS_QUEUE, Count.DROPS_NIC, Count.DROPS_PROTOCOL)
 _KINDS = ("hit", "delayed", "miss")
 
 
@@ -51,6 +52,7 @@ def metrics_of(run: TimedRun) -> dict[str, Metric]:
         "drops_ring": int(counts[Count.DROPS_RING]),
         "drops_queue": int(counts[Count.DROPS_QUEUE]),
         "drops_nic": int(counts[Count.DROPS_NIC] + counts[Count.DROPS_PROTOCOL]),
+        "loss_rate": ratio(sum(int(counts[kind]) for kind in _LOSSES), int(counts[Count.PACKETS])),
         "held_packets_max": int(world.clock[S.T_HELD_PEAK]),
         "stall_time": int(world.clock[S.T_STALL]) * 1e-12,
     }

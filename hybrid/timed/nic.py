@@ -25,7 +25,7 @@ from oppcache.opp.step import begin, carry_out, choose, find_context
 from ..account import LOOKED_UP, meet
 from ..counters import Count
 from ..release import slot_used
-from .contexts import exists, nic_base, reckon
+from .contexts import exists, nic_base, reckon, take_slot
 from .following import follow
 from .handover import DO_DEFERRED, PUNT, RUN
 from .hazards import remember, see_stale, wait_for_hazard
@@ -40,6 +40,7 @@ from .state import (
     MEASURED,
     NOBODY,
     OWNED,
+    P_ALONE,
     P_BUS,
     P_CYCLE,
     P_FIRST_TABLE,
@@ -50,6 +51,7 @@ from .state import (
     P_ORDERED,
     P_SHORT_BYTES,
     P_SHORT_CYCLES,
+    P_TAKES,
     T_EXIT,
     T_NOW,
     T_PIPELINE,
@@ -61,7 +63,7 @@ _STALE, _DUPLICATE, _REORDERS = (
     int(Count.DUPLICATE_UPDATES),
     int(Count.REORDERS),
 )
-_NIC_DROPS, _ENTRY = int(Count.DROPS_NIC), int(Count.ENTRY_EVICTIONS)
+_NIC_DROPS, _FROZEN, _ENTRY = int(Count.DROPS_NIC), int(Count.DROPS_PROTOCOL), int(Count.ENTRY_EVICTIONS)
 _ONE = np.int64(1)
 
 
@@ -150,6 +152,8 @@ def _ask(here, event, table, record, item, vector, stage, now, insert, remove, r
         w.pool.items["flags"][kept] |= DELAYED
     clear_tag(w, kept)
     note_away(w, kept, table, record)
+    if w.knobs[P_TAKES] and w.rows.marks["slot"][row] == 0:
+        take_slot(w, table, record, row, now)
     if event == EV_UNRUNNABLE and w.protocol.cells["rows"][NIC, w.rows.nic[row, E_STATE], event] < 0:
         # A table that knows of no such entries: the context goes, and the packet behind it.
         nothing = np.int64(NOBODY)
@@ -193,6 +197,10 @@ def note_away(w, item, table, record):
 def _give_up(here, item, vector, table, record, stage, now, insert, remove, react):
     """Punt a packet whose stage the NIC cannot run and whose context, if any, it does not have."""
     w = world_at(here)
+    if w.knobs[P_ALONE]:
+        w.tally.counts[_FROZEN] += 1
+        lose_entering(w, item, vector, now)
+        return
     kept = keep(w, item, vector)
     line_up(w, kept)
     suspend(w, kept)

@@ -79,7 +79,9 @@ def test_it_changes_no_verdict(algorithm: str, rows: int) -> None:
     hits, share = metrics["rule_hits"], metrics["offload_rate"]
     assert hits is not None
     assert share is not None
-    assert 0 < hits == round(share * PACKETS)
+    offloaded = round(share * PACKETS)
+    # A packet that the NIC has done with crosses all the same where an older one of its flow is on the CPU.
+    assert 0 < offloaded <= hits < 1.03 * offloaded
     assert 0 < (metrics["rule_updates"] or 0) <= 100_000 * 0.02 + 200
 
 
@@ -128,7 +130,7 @@ def test_stateful_entries_come_and_go() -> None:
     assert outcome.metrics["entry_evictions"]
 
 
-@pytest.mark.parametrize("protocol", ["instant", "naive"])
+@pytest.mark.parametrize("protocol", ["forget", "write-through"])
 def test_a_protocol_without_an_answer_is_refused(protocol: str) -> None:
     program = load_program("nf:stateful-firewall")
     source = make_generator({"model": "zipf", "flows": 1}, 0, 1)

@@ -108,4 +108,4 @@ def test_insertions_keep_to_their_rate() -> None:
     metrics = simulate(setup).metrics
     assert metrics["inserts_rejected"] > 0
     most = 10e3 * metrics["sim_seconds"] + 50
-    assert 0.98 * most < metrics["promotions"] <= most + 64
+    assert 0.98 * most < metrics["promotions"] <= most + 64 + 1  # the queue, and one on its way

