@@ -106,7 +106,7 @@ class Trace:
 
     def text(self) -> str:
         """The steps as lines."""
-        side = max(len(step.side) for step in self.steps)
+        side = max((len(step.side) for step in self.steps), default=0)
         lines = []
         for number, step in enumerate(self.steps, 1):
             does = f": {step.does}" if step.does else ""
