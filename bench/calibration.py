@@ -19,7 +19,10 @@ BATCH = 16_384  # packets that the machine takes at a time
 
 @dataclass(frozen=True)
 class Calibration:
-    """Medians over the rounds, ns a packet: of the program's stages, and of parsing a frame's headers."""
+    """Medians over the rounds, ns of CPU time a packet: of the program's stages, and of parsing a frame's headers.
+
+    CPU time, so that what else runs on the machine does not count.
+    """
 
     program: str
     packets: int
@@ -45,10 +48,10 @@ def calibrate(program: Program, packets: int = 200_000) -> Calibration:
     spent = []
     for _ in range(ROUNDS + 1):
         batches = [np.copy(vectors[at : at + BATCH]) for at in range(0, len(vectors), BATCH)]
-        started = time.perf_counter()
+        started = time.process_time()
         for batch in batches:
             machine.process(batch)
-        spent.append((time.perf_counter() - started) / len(vectors) * 1e9)
+        spent.append((time.process_time() - started) / len(vectors) * 1e9)
     return Calibration(program.name, packets, statistics.median(spent[1:]), _parse_ns(packets))
 
 
@@ -57,8 +60,8 @@ def _parse_ns(packets: int) -> float:
     with headers_capture(min(packets, 50_000)) as path:
         spent = []
         for _ in range(ROUNDS + 1):
-            started, count = time.perf_counter(), 0
+            started, count = time.process_time(), 0
             for chunk in open_capture(path).chunks(Layout()):
                 count += len(chunk)
-            spent.append((time.perf_counter() - started) / count * 1e9)
+            spent.append((time.process_time() - started) / count * 1e9)
     return statistics.median(spent[1:])

@@ -51,7 +51,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("flows_inserted", "1", "flows inserted"),
     Metric("packets_covered", "1", "packets covered by admission"),
     *_counts("packets_forwarded packets_dropped packets_to_controller packets_undecided"),
-    *_counts("rule_hits rule_updates drops_ring drops_queue drops_nic"),
+    *_counts("rule_hits rule_updates rule_writes counter_reads drops_ring drops_queue drops_nic"),
     Metric("loss_rate", "1", "share of packets lost"),
     *_counts("held_packets_max"),
     Metric("stall_time", "s", "stall time"),

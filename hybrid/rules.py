@@ -3,11 +3,13 @@
 Between stretches of packets the lists are brought up to date by what each entry was hit since, with as many changes as
 the control channel allows. What a list keeps on the NIC is exactly the packets whose entry in the whole table is cached
 (:mod:`oppcache.cache.rules`), so the engine needs no second list: it asks of the entry that a packet takes whether the
-NIC has it. The ternary table tells what the changes cost there.
+NIC has it. What is decided takes effect when the counters of what is cached have been read back, one after the other, and
+the ternary rows are written, those too that had to move.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,6 +36,14 @@ def without_limit(profile: Profile) -> Profile:
     return replace(profile, limits={k: v for k, v in profile.limits.items() if k != _ROWS})
 
 
+def _times(profile: Profile) -> tuple[float, float]:
+    """Time to read a counter back, and to write a ternary row, ns; 0 where the profile does not say."""
+    clock, read = profile.value("timing.clock"), profile.value("timing.counter_read")
+    cycle = 1e9 / float(clock) if isinstance(clock, int | float) else 0.0
+    write = (profile.number("efsm.write_cycles") or 0) * cycle
+    return (float(read) if isinstance(read, int | float) else 0.0), write
+
+
 @dataclass
 class _Stage:
     """One stage with too many entries: numbers of its entries among all, its list and its ternary table."""
@@ -56,6 +66,7 @@ class RuleCaching:
     Attributes:
         updates: changes made.
         writes: ternary rows written for them, moved ones too.
+        reads: counters read back.
     """
 
     def __init__(self, lowered: Lowered, profile: Profile, settings: RuleSettings) -> None:
@@ -67,8 +78,10 @@ class RuleCaching:
             settings: how.
         """
         self.settings = settings
-        self.updates = self.writes = 0
+        self.updates = self.writes = self.reads = 0
+        self._read_ns, self._write_ns = _times(profile)
         self._allowed = 0.0
+        self._ready: int | None = None
         self._last: int | None = None
         self._entries = len(lowered.arrays.entries)
         self.stages: list[_Stage] = []
@@ -105,19 +118,29 @@ class RuleCaching:
         self._publish(runnable)
 
     def next_update(self) -> int | None:
-        """Virtual time of the next update in ns, None if there is nothing to update."""
+        """Virtual time of the next update in ns, or when the last one takes effect; None if there is nothing to update."""
         if not self.stages:
             return None
+        if self._ready is not None:
+            return self._ready
         return 0 if self._last is None else self._last + self.settings.interval
 
-    def update(self, now: int, taken: np.ndarray, runnable: np.ndarray) -> None:
-        """Bring the lists up to date.
+    def update(self, now: int, taken: np.ndarray, runnable: np.ndarray) -> bool:
+        """Bring the lists up to date, or let what the last call has decided take effect.
 
         Args:
             now: virtual time, ns.
             taken: ``int64[entries + stages]``: packets that took each entry since the last update, on either side.
             runnable: ``uint8[entries + stages]``: what the NIC can run, changed in place.
+
+        Returns:
+            whether note has been taken of the packets.
         """
+        if self._ready is not None:
+            self._ready = None
+            self._publish(runnable)
+            return False
+        reads, before = sum(int(stage.cache.cached.sum()) for stage in self.stages), self.writes
         if self._last is not None:
             self._allowed += (now - self._last) * 1e-9 * self.settings.changes
             # What was not used in an interval is not saved up for ever.
@@ -133,7 +156,13 @@ class RuleCaching:
             self.updates += len(made)
             for change in made:
                 self._write(stage, change)
-        self._publish(runnable)
+        self.reads += reads
+        delay = math.ceil(reads * self._read_ns + (self.writes - before) * self._write_ns)
+        if delay:
+            self._ready = now + delay
+        else:
+            self._publish(runnable)
+        return True
 
     def hits(self, taken: np.ndarray) -> int:
         """Packets among ``taken`` that belong to stages whose rules are cached."""

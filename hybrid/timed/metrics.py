@@ -59,6 +59,7 @@ def metrics_of(run: TimedRun) -> dict[str, Metric]:
     metrics |= _tables(world)
     if run.rules.stages:
         metrics |= {"rule_hits": run.rules.hits(world.taken[NIC]), "rule_updates": run.rules.updates}
+        metrics |= {"rule_writes": run.rules.writes, "counter_reads": run.rules.reads}
     metrics |= _latencies(world) | _costs(run)
     metrics["sim_seconds"] = (run.last_came - run.measured_from) * 1e-12
     return metrics

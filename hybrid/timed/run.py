@@ -155,8 +155,8 @@ class TimedRun:
         due = self.rules.next_update()
         if due is not None and now >= due:
             taken = self.world.taken.sum(axis=0)
-            self.rules.update(now, taken - self._noted, self.world.runnable)
-            self._noted = taken
+            if self.rules.update(now, taken - self._noted, self.world.runnable):
+                self._noted = taken
 
     def _take(
         self, vectors: np.ndarray, leavers: np.ndarray, start: int, stop: int, observe: Observer | None
@@ -221,7 +221,7 @@ class TimedRun:
         world.tally.flows["measured"] = 0
         world.tally.flows["covered"] = 0
         world.cores["busy"] = world.cores["served"] = 0
-        self.rules.updates = 0
+        self.rules.updates = self.rules.writes = self.rules.reads = 0
         for name in ("inserts", "full", "failures", "moves", "moves_max"):
             world.tables.rows[name] = 0
         self._noted = self._noted - world.taken.sum(axis=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,13 @@ import numpy as np
 import pytest
 
 from oppcache.bench.rules_generator import make_rules, make_trace
+from oppcache.fastpath import load_profile
 from oppcache.hybrid import RuleSettings, Setup, simulate
+from oppcache.hybrid.rules import RuleCaching, limited
 from oppcache.opp import Layout, Machine, load_program
 from oppcache.opp.errors import InputError
 from oppcache.opp.fields import W_LENGTH, W_NOW
+from oppcache.opp.lower import lower
 from oppcache.traffic import make_generator
 from oppcache.traffic.source import Chunk
 
@@ -157,3 +161,30 @@ def test_any_organisation_of_contexts_will_do(organisation: str) -> None:
         assert bool(metrics["context_moves"]) == (organisation == "cuckoo")
         if organisation in ("direct-mapped", "set-associative"):
             assert metrics["insert_failures"]
+
+
+def test_counters_are_read_and_rows_written_before_an_update_takes_effect() -> None:
+    """NetFPGA SUME: 1 µs a counter; 16 cycles of 6.4 ns a row. Nothing is read of a list that is empty."""
+    lowered = lower(PROGRAM)
+    profile = limited(load_profile("netfpga-sume"), RuleSettings("cover-sets", 16))
+    rules = RuleCaching(lowered, profile, RuleSettings("cover-sets", 16, changes=1e6, interval=1_000_000))
+    runnable = np.ones(len(lowered.arrays.entries) + len(lowered.arrays.stages), np.uint8)
+    rules.begin(runnable)
+    assert not runnable.any()
+    taken = np.zeros(len(runnable), np.int64)
+    taken[:100] = np.arange(100, 0, -1)
+    rules.update(0, taken, runnable)  # no time has passed, so no change is allowed yet
+    assert rules.next_update() == 1_000_000
+    assert rules.update(1_000_000, taken, runnable)
+    assert rules.writes >= 16
+    assert rules.reads == 0
+    ready = rules.next_update()
+    assert ready == 1_000_000 + math.ceil(rules.writes * 16 * 6.4)
+    assert not runnable.any(), "not yet"
+    assert not rules.update(ready, taken, runnable)
+    cached = int(runnable.sum())
+    assert cached > 0
+    wrote = rules.writes
+    assert rules.update(2_000_000, taken[::-1].copy(), runnable)
+    assert rules.reads == cached
+    assert rules.next_update() == 2_000_000 + math.ceil(cached * 1000 + (rules.writes - wrote) * 16 * 6.4)
