@@ -817,7 +817,7 @@ ADMISSIONS: tuple[Any, ...] = ("always", {"packet": 2}, {"packet": 3})
 def check_hybrid(rng: Random, capacities: Sequence[int], packets: int = 40) -> bool:
     """Hold the hybrid at each capacity against the reference, with the copies left behind poisoned."""
     from oppcache.hybrid import Setup
-    from oppcache.hybrid.simulation import _Run
+    from oppcache.hybrid.simulation import ContextRun
 
     drawn = draw(rng, packets)
     if drawn is None:
@@ -829,7 +829,7 @@ def check_hybrid(rng: Random, capacities: Sequence[int], packets: int = 40) -> b
         setup = Setup(
             program, source, contexts, d.pick(POLICIES), d.pick(ADMISSIONS), seed=packets, poison=True
         )
-        observed, run = Observed(), _Run(setup)
+        observed, run = Observed(), ContextRun(setup)
         with shown(program, vectors):
             observed.check(expected, run.run(None, observed))
             check_slots(run)

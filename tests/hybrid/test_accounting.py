@@ -334,7 +334,7 @@ def test_a_context_that_expires_at_its_lookup_frees_its_slot(random_programs: Mo
     vectors = random_programs.vectors_of_flows([1, 1, 2, 3], 1_000)
     vectors[1, W_L4_DPORT] = port
     source = random_programs.MemorySource(vectors)
-    run = simulation._Run(Setup(load_program(EXPIRING), source, 2, "lru", poison=True))
+    run = simulation.ContextRun(Setup(load_program(EXPIRING), source, 2, "lru", poison=True))
     outcome = run.run(None, None)
     random_programs.check_slots(run)
     assert sorted(outcome.contexts()["hosts"]) == [((4, 0x0A000002),), ((4, 0x0A000003),)]

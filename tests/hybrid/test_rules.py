@@ -69,6 +69,9 @@ def test_what_the_nic_cannot_run_takes_no_row(routes: Lowered) -> None:
     taken = np.array([0, 0, 0, 9, 1, 99, 1, 0, 0, 0])
     caching.update(0, taken, runnable)
     caching.update(10**9, taken, runnable)
+    due = caching.next_update()
+    assert due is not None
+    caching.update(due, taken, runnable)  # now the row has been written
     cached = caching.stages[0].cache.cached
     assert np.flatnonzero(cached).tolist() == [5], "11.0.0.0/8 cannot run, and for the chain there is no room"
     assert runnable[1:7].tolist() == [0, 0, 0, 0, 0, 1]
