@@ -79,8 +79,18 @@ STAGE_DTYPE = _dtype(
     "default",  # entry number, -1: none
     "next",  # stage that runs after this one; the number of stages: none
     "classifier",  # word of its header in matching; -1: few rows, which are tried one after the other
+    "ahead",  # place of its lookup key among those that are read ahead, see .ahead; -1: it is not
 )
-KEY_DTYPE = _dtype("first_part", "parts", "words", "first_pair", "pairs", "headers:u", "temporaries:u")
+KEY_DTYPE = _dtype(
+    "first_part",
+    "parts",  # in order of the packed words
+    "words",
+    "first_pair",
+    "pairs",
+    "headers:u",
+    "temporaries:u",
+    "reads:u",  # bit per word of the header vector that it is made of (modulo 64)
+)
 PART_DTYPE = _dtype("kind", "index", "swapped", "word", "shift:u", "value:u", "mask:u")
 PAIR_DTYPE = _dtype("source", "destination", "words")
 OPERAND_DTYPE = _dtype("kind", "index", "header", "value:u")
@@ -265,8 +275,17 @@ MAX_SUBJECTS = 256
 S_CHOICES = S_SUBJECTS + MAX_SUBJECTS  # number of allocations that this packet made
 S_CHOICE_LIST = S_CHOICES + 1  # (value, 1 or 0 for found) of each, up to MAX_CHOICES
 MAX_CHOICES = 64
+# What is read ahead of the packets of a batch, see .ahead.
+AHEAD_PACKETS = 24
+MAX_AHEAD = 3  # keys of a packet
+AHEAD_WORDS = 2 + MAX_KEY_WORDS  # direction + 1 (0: no key), hash, key
+S_AHEAD = S_CHOICE_LIST + 2 * MAX_CHOICES  # place of the packet among those read ahead, + 1; 0: it was not
+S_CHANGED = S_AHEAD + 1  # bit per word of the header vector that the packet's actions have changed (modulo 64)
+S_VISITS = S_CHANGED + 1  # how often each of the keys was looked up since the last reading
+S_READ = S_VISITS + MAX_AHEAD  # whether each was read
+S_AHEAD_KEYS = S_READ + MAX_AHEAD
 # The queue of packets that were made: rows from S_WORDS on, behind the head those that have not run yet.
-S_CAPACITY = S_CHOICE_LIST + 2 * MAX_CHOICES  # rows
+S_CAPACITY = S_AHEAD_KEYS + MAX_AHEAD * AHEAD_PACKETS * AHEAD_WORDS  # rows
 S_NEED = S_CAPACITY + 1  # rows that one packet can add
 S_HEAD = S_NEED + 1
 S_TAIL = S_HEAD + 1

@@ -230,6 +230,7 @@ def next_made(scratch, words):
         return np.int64(-1)
     scratch[A.S_HEAD] = np.uint64(head + 1)
     scratch[A.S_VERDICT : A.S_PORT + 1] = _ZERO
+    scratch[A.S_AHEAD] = _ZERO
     return A.S_WORDS + head * (A.Q_VECTOR + words)
 
 

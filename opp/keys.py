@@ -26,8 +26,7 @@ def extract_key(program, key, vector, scratch, at):
     if temporaries != _ZERO and scratch[A.S_PRESENT] & temporaries != temporaries:
         return np.int64(-1)
     direction = _direction(program, key, vector)
-    for i in range(program.keys["words"][key]):
-        scratch[at + i] = _ZERO
+    packed = _ZERO
     first = program.keys["first_part"][key]
     for p in range(first, first + program.keys["parts"][key]):
         kind = program.parts["kind"][p]
@@ -38,15 +37,17 @@ def extract_key(program, key, vector, scratch, at):
             value = scratch[A.S_TEMPORARIES + index]
         else:
             value = program.parts["value"][p]
-        scratch[at + program.parts["word"][p]] |= (value & program.parts["mask"][p]) << program.parts[
-            "shift"
-        ][p]
+        shift = program.parts["shift"][p]
+        value = (value & program.parts["mask"][p]) << shift
+        packed = value if shift == _ZERO else packed | value  # a word's first part is its lowest
+        scratch[at + program.parts["word"][p]] = packed
     return direction
 
 
 @kernel
 def _direction(program, key, vector):
     """1 if the sources, pair by pair, are larger than the destinations, else 0."""
+    order = np.int64(0)
     first = program.keys["first_pair"][key]
     for p in range(first, first + program.keys["pairs"][key]):
         source = program.pairs["source"][p]
@@ -54,8 +55,6 @@ def _direction(program, key, vector):
         for i in range(program.pairs["words"][p]):
             a = vector[source + i]
             b = vector[destination + i]
-            if a > b:
-                return np.int64(1)
-            if a < b:
-                return np.int64(0)
-    return np.int64(0)
+            # Without a branch: which way a packet goes is not to be foreseen.
+            order = order if order != 0 else np.int64(a > b) - np.int64(a < b)
+    return np.int64(order > 0)

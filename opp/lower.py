@@ -174,7 +174,15 @@ class Lowering(TemplateLowering):
             default,
             number + 1,
             classifier,
+            self.ahead(lookup, stage),
         )
+
+    def ahead(self, lookup: int, stage: Stage) -> int:
+        """The place of a stage's lookup key among those that can be read from a packet before it runs, or -1."""
+        used = sum(row[-1] >= 0 for row in self.rows["stages"])
+        if lookup < 0 or stage.lookup is None or used == A.MAX_AHEAD:
+            return -1
+        return used if all(part.kind in ("field", "const") for part in stage.lookup.parts) else -1
 
     def alone(
         self, entry: Entry, stage: Stage, site: int, numbers: dict[str, int]

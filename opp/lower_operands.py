@@ -112,7 +112,11 @@ class OperandLowering:
         first_pair, pairs = len(self.rows["pairs"]), self.pairs(key)
         first_part = len(self.rows["parts"])
         self.rows["parts"].extend(parts)
-        number = self.add("keys", first_part, len(parts), word, first_pair, pairs, headers, temporaries)
+        reads = 0
+        for kind, index, swapped, *_ in parts:
+            reads |= (1 << index % 64 | 1 << swapped % 64) if kind == A.O_WORD else 0
+        row = (first_part, len(parts), word, first_pair, pairs, headers, temporaries, reads)
+        number = self.add("keys", *row)
         return number, word, tuple(f for _, f in sorted(fields, key=lambda f: f[0])), family
 
     def part(self, part: Operand, stage: Stage, key: Key) -> tuple[int, int, int, int, int, bool, int, int]:

@@ -7,6 +7,7 @@ import numpy as np
 from oppcache._jit import kernel
 
 from . import arrays as A
+from .ahead import read_ahead
 from .arrays import Store
 from .contexts import expire, has_room, location, passed_timer
 from .emission import announce, has_queue_room, next_made
@@ -16,6 +17,7 @@ from .step import begin, find_context, run_stage
 
 DUE_DTYPE = np.dtype([("deadline", np.uint64), ("table", np.int64), ("record", np.int64)])
 
+_ZERO = np.uint64(0)
 _ONE = np.uint64(1)
 _SWEPT = np.uint64(1 << 63)
 
@@ -50,13 +52,19 @@ def process_packets(program, store, variables, vectors, start, seed, verdicts, p
     Returns:
         the packet before which store or queue must grow, or their number; packets may still wait in the queue.
     """
+    known, first, roomy = start, start, False
     for i in range(start, vectors.shape[0]):
         if not run_made(program, store, variables, vectors.shape[1], scratch):
             return i
-        if not has_room(store, MAX_RECORDS) or not has_queue_room(scratch):
+        if i == known:
+            first, known = i, read_ahead(program, store, vectors, i, i == start, scratch)
+            # Where packets make none, there may be room for all that were read.
+            roomy = scratch[A.S_NEED] == _ZERO and has_room(store, MAX_RECORDS * A.AHEAD_PACKETS)
+        if not roomy and (not has_room(store, MAX_RECORDS) or not has_queue_room(scratch)):
             return i
         vector = vectors[i]
         begin(scratch, vector, seed)
+        scratch[A.S_AHEAD] = np.uint64(i - first + 1)
         _run(program, store, variables, np.int64(0), vector, scratch)
         verdicts[i] = np.uint8(scratch[A.S_VERDICT])
         ports[i] = np.uint32(scratch[A.S_PORT])

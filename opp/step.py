@@ -12,6 +12,7 @@ import numpy as np
 from oppcache._jit import kernel
 
 from . import arrays as A
+from .ahead import row_of
 from .allocation import allocate
 from .alu import compute, holds
 from .arrays import (
@@ -34,6 +35,7 @@ STATELESS = -2
 
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
+_EVERY = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 _EXISTS = np.uint64(CONTEXT_EXISTS)
 _STATE = np.uint64(STATE_MASK)
 _32 = np.uint64(32)
@@ -51,6 +53,8 @@ def begin(scratch, vector, seed):
     scratch[A.S_INDEX] = _ZERO
     scratch[A.S_MADE] = _ZERO
     scratch[A.S_SEED] = seed
+    scratch[A.S_AHEAD] = _ZERO
+    scratch[A.S_CHANGED] = _ZERO
 
 
 @kernel
@@ -67,15 +71,36 @@ def find_context(program, store, stage, vector, scratch):
     if table < 0:
         return np.int64(STATELESS)
     key = program.stages["lookup"][stage]
-    direction = extract_key(program, key, vector, scratch, A.S_KEY)
+    row = _read_before(program, stage, key, scratch)
+    if row < 0:
+        at = np.int64(A.S_KEY)
+        direction = extract_key(program, key, vector, scratch, at)
+    else:
+        at = row + 2
+        direction = np.int64(scratch[row]) - 1
     if direction < 0:
         return np.int64(NO_KEY)
     scratch[A.S_DIRECTION] = np.uint64(direction)
-    h = hash_key(scratch, A.S_KEY, program.keys["words"][key])
-    record = find(program, store, table, scratch, A.S_KEY, h)
+    h = hash_key(scratch, at, program.keys["words"][key]) if row < 0 else scratch[row + 1]
+    record = find(program, store, table, scratch, at, h)
     if record < 0:
-        record = insert(program, store, table, scratch, A.S_KEY, h)
+        record = insert(program, store, table, scratch, at, h)
     return record
+
+
+@kernel
+def _read_before(program, stage, key, scratch):
+    """Where what was read ahead of this packet's key in a stage stands, -1 if it was not or has changed."""
+    slot = program.stages["ahead"][stage]
+    if slot < 0:
+        return np.int64(-1)
+    scratch[A.S_VISITS + slot] += _ONE
+    place = np.int64(scratch[A.S_AHEAD]) - 1
+    if place < 0 or scratch[A.S_READ + slot] == _ZERO:
+        return np.int64(-1)
+    if scratch[A.S_CHANGED] & program.keys["reads"][key] != _ZERO:
+        return np.int64(-1)
+    return row_of(slot, place)
 
 
 @kernel
@@ -276,7 +301,10 @@ def _act(program, store, action, slot, vector, scratch):
         companion = slot + program.actions["companion"][action]
         if there and scratch[A.S_VALUE_PRESENT + companion] == _ONE:
             set_word(program, action, value, vector)
+            word = np.uint64(program.actions["target"][action] & 63)
+            scratch[A.S_CHANGED] |= _ONE << word if program.actions["mirrors"][action] == 0 else _EVERY
     elif kind == A.A_DEC_TTL:
+        scratch[A.S_CHANGED] = _EVERY
         for word in (program.actions["target"][action], program.actions["other"][action]):
             # The word of the header that is not there is 0.
             if vector[word] > _ZERO:
@@ -288,6 +316,7 @@ def _act(program, store, action, slot, vector, scratch):
     elif kind == A.A_DROP:
         scratch[A.S_VERDICT] = _DROP
     elif kind == A.A_ALLOC:
+        scratch[A.S_CHANGED] = _EVERY
         allocate(program, store, action, slot, vector, scratch)
     elif kind == A.A_GENERATE:
         generate(program, action, slot, vector, scratch)

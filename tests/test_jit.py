@@ -36,6 +36,7 @@ MODULES = {
         "import numba\nfrom .callee import add\n\n"
         "@numba.njit(cache=True)\ndef twice(x):\n    return add(add(x))\n"
     ),
+    "numbers/last.py": "from mini._jit import kernel\n\n@kernel\ndef last(x, i):\n    return x[i]\n",
     "unrelated.py": "",
 }
 CALL = """
@@ -113,6 +114,19 @@ def test_numba_settings_have_folders_of_their_own(mini: Mini) -> None:
     assert mini.run(NUMBA_BOUNDSCHECK="1") == "22 0"
     assert len(mini.folders()) == 2
     assert mini.run(NUMBA_CACHE_DIR=str(mini.folder / "numba")) == "22 1"
+
+
+def test_only_users_functions_count_indices_from_the_end(mini: Mini) -> None:
+    """The package's own kernels do without; a run with bounds checks refuses such an index there."""
+    head = "import numba\nimport numpy as np\nimport mini._jit\n"
+    own = head + "print(numba.njit(lambda x, i: x[i])(np.arange(3), -1))"
+    assert mini.run(own) == mini.run(own, NUMBA_BOUNDSCHECK="1") == "2"
+    ours = head + (
+        "from mini.numbers.last import last\n"
+        "print(last(np.arange(3), 2))\n"
+        "try:\n    print(last(np.arange(3), -1))\nexcept IndexError:\n    print('refused')"
+    )
+    assert "refused" in mini.run(ours, NUMBA_BOUNDSCHECK="1")
 
 
 def test_only_the_newest_five_folders_stay(mini: Mini) -> None:

@@ -76,9 +76,9 @@ def test_keys_whose_hashes_collide_stay_apart() -> None:
     script = """
 import os; os.environ["NUMBA_DISABLE_JIT"] = "1"
 import numpy as np
-from oppcache.opp import Machine, contexts, load_program, step
+from oppcache.opp import Machine, ahead, contexts, load_program, step
 worst = lambda words, first, count: np.uint64(0xFFFFFFFF0000000F)
-contexts.hash_key = step.hash_key = worst
+contexts.hash_key = step.hash_key = ahead.hash_key = worst
 machine = Machine(load_program({
     "program": "p", "tables": {"t": {"registers": ["n"]}},
     "stages": [{"name": "s", "table": "t", "key": ["packet_length"], "default":

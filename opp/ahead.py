@@ -1,0 +1,90 @@
+"""Reading ahead: the keys of the next packets of a batch, so that their contexts are in the cache when they run.
+
+A context that is not in the processor's cache costs as much time as all the rest of a packet's step. So a driver that
+has packets in a batch reads the lookup keys of some of them first, hashes them, and has the memory fetched in which
+their index entries and records stand. A stage whose key is made of header fields takes it from there, unless an action
+has changed one of its words since. A stage that few packets come to is not read ahead.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from oppcache._jit import kernel
+
+from . import arrays as A
+from .contexts import hash_key
+from .keys import extract_key
+from .prefetch import prefetch
+
+_ZERO = np.uint64(0)
+_ONE = np.uint64(1)
+_32 = np.uint64(32)
+_RECORD = np.uint64(0xFFFF_FFFF)
+_FEW = np.uint64(A.AHEAD_PACKETS // 4)
+_LINE = 8  # words
+
+
+@kernel
+def row_of(slot, place):
+    """Where in the scratch words what was read of a packet for one of the keys begins."""
+    return A.S_AHEAD_KEYS + (slot * A.AHEAD_PACKETS + place) * A.AHEAD_WORDS
+
+
+@kernel
+def read_ahead(program, store, vectors, first, anew, scratch):
+    """Read the keys of the packets from ``first`` on; return the first packet of which none was read.
+
+    A driver says with ``S_AHEAD``, after :func:`~.step.begin`, which of them it runs.
+
+    Args:
+        anew: whether these are the first of a batch: how often the keys are looked up is not known yet.
+    """
+    count = min(np.int64(A.AHEAD_PACKETS), vectors.shape[0] - first)
+    for stage in range(program.stages.shape[0]):
+        slot = program.stages["ahead"][stage]
+        if slot < 0:
+            continue
+        often = anew or scratch[A.S_VISITS + slot] >= _FEW
+        scratch[A.S_READ + slot] = _ONE if often else _ZERO
+        scratch[A.S_VISITS + slot] = _ZERO
+        if often:
+            _read_keys(program, store, stage, slot, vectors, first, count, scratch)
+            _fetch_records(program, store, stage, slot, count, scratch)
+    return first + count
+
+
+@kernel
+def _read_keys(program, store, stage, slot, vectors, first, count, scratch):
+    key, table = program.stages["lookup"][stage], program.stages["table"][stage]
+    words = program.keys["words"][key]
+    mask, at = store.tables["index_mask"][table], store.tables["index_base"][table]
+    for i in range(count):
+        row = row_of(slot, i)
+        direction = extract_key(program, key, vectors[first + i], scratch, row + 2)
+        scratch[row] = np.uint64(direction + 1)
+        if direction >= 0:
+            h = hash_key(scratch, row + 2, words)
+            scratch[row + 1] = h
+            prefetch(store.buckets, at + np.int64(h & mask))
+
+
+@kernel
+def _fetch_records(program, store, stage, slot, count, scratch):
+    table = program.stages["table"][stage]
+    mask, at = store.tables["index_mask"][table], store.tables["index_base"][table]
+    base, stride = store.tables["base"][table], program.tables["stride"][table]
+    for i in range(count):
+        row = row_of(slot, i)
+        if scratch[row] == _ZERO:
+            continue
+        h = scratch[row + 1]
+        place = h & mask
+        found = store.buckets[at + np.int64(place)]
+        while found != _ZERO and found >> _32 != h >> _32:
+            place = (place + _ONE) & mask
+            found = store.buckets[at + np.int64(place)]
+        if found != _ZERO:
+            record = base + (np.int64(found & _RECORD) - 1) * stride
+            for word in range(0, stride + _LINE - 1, _LINE):
+                prefetch(store.memory, record + min(word, stride - 1))
