@@ -61,11 +61,11 @@ def _read_keys(program, store, stage, slot, vectors, first, count, scratch):
     mask, at = store.tables["index_mask"][table], store.tables["index_base"][table]
     for i in range(count):
         row = row_of(slot, i)
-        direction = extract_key(program, key, vectors[first + i], scratch, row + 2)
-        scratch[row] = np.uint64(direction + 1)
+        direction = extract_key(program, key, vectors[first + i], scratch, row + A.AHEAD_KEY)
+        scratch[row + A.AHEAD_DIRECTION] = np.uint64(direction + 1)
         if direction >= 0:
-            h = hash_key(scratch, row + 2, words)
-            scratch[row + 1] = h
+            h = hash_key(scratch, row + A.AHEAD_KEY, words)
+            scratch[row + A.AHEAD_HASH] = h
             prefetch(store.buckets, at + np.int64(h & mask))
 
 
@@ -76,15 +76,22 @@ def _fetch_records(program, store, stage, slot, count, scratch):
     base, stride = store.tables["base"][table], program.tables["stride"][table]
     for i in range(count):
         row = row_of(slot, i)
-        if scratch[row] == _ZERO:
+        scratch[row + A.AHEAD_RECORD] = _ZERO
+        if scratch[row + A.AHEAD_DIRECTION] == _ZERO:
             continue
-        h = scratch[row + 1]
+        h = scratch[row + A.AHEAD_HASH]
         place = h & mask
         found = store.buckets[at + np.int64(place)]
         while found != _ZERO and found >> _32 != h >> _32:
             place = (place + _ONE) & mask
             found = store.buckets[at + np.int64(place)]
-        if found != _ZERO:
-            record = base + (np.int64(found & _RECORD) - 1) * stride
-            for word in range(0, stride + _LINE - 1, _LINE):
-                prefetch(store.memory, record + min(word, stride - 1))
+        if found != _ZERO:  # most likely the key's, which is not compared here
+            scratch[row + A.AHEAD_RECORD] = found & _RECORD
+            fetch_context(store, base + (np.int64(found & _RECORD) - 1) * stride, stride)
+
+
+@kernel
+def fetch_context(store, base, stride):
+    """Have a context's words fetched."""
+    for word in range(0, stride + _LINE - 1, _LINE):
+        prefetch(store.memory, base + min(word, stride - 1))

@@ -76,12 +76,12 @@ def find_context(program, store, stage, vector, scratch):
         at = np.int64(A.S_KEY)
         direction = extract_key(program, key, vector, scratch, at)
     else:
-        at = row + 2
-        direction = np.int64(scratch[row]) - 1
+        at = row + A.AHEAD_KEY
+        direction = np.int64(scratch[row + A.AHEAD_DIRECTION]) - 1
     if direction < 0:
         return np.int64(NO_KEY)
     scratch[A.S_DIRECTION] = np.uint64(direction)
-    h = hash_key(scratch, at, program.keys["words"][key]) if row < 0 else scratch[row + 1]
+    h = hash_key(scratch, at, program.keys["words"][key]) if row < 0 else scratch[row + A.AHEAD_HASH]
     record = find(program, store, table, scratch, at, h)
     if record < 0:
         record = insert(program, store, table, scratch, at, h)

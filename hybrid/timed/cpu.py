@@ -10,7 +10,6 @@ from oppcache.consistency.vocabulary import (
     E_STATE,
     EV_BFENCE,
     EV_UNTAGGED,
-    EV_WANT_PROMOTE,
     M_KEY,
     M_KIND,
     NIC,
@@ -25,12 +24,13 @@ from ..account import rate
 from ..counters import Count
 from .contexts import cpu_base, exists
 from .fences import bounce_returned, left_cpu, note_ran
-from .handover import DO_DEFERRED, GONE, RUN, make_room
+from .handover import GONE, RUN, make_room
 from .leaving import depart, lose, send_out
 from .link import home_of, insertions_full
 from .nic import apply, look, may_run, note_away, resume, suspend
 from .pool import clear_tag, free_item, pull, push
 from .reference import world_at
+from .signals import do_deferred, want_promote
 from .state import NOBODY, OWNED, P_INSTANT, P_SEVERAL, PACKET, Q_RX, W_BEHIND, W_BOUNCED
 from .watching import closes_on_cpu
 
@@ -114,11 +114,7 @@ def finish(here, core, now, seed, victim, insert, remove, react, admit):
         w.cores["done"][core] = now + time
         w.cores["busy"][core] += time
         return
-    if w.deferred[1 + core, 0, 0] > 0:
-        nothing = np.int64(NOBODY)
-        react(
-            w.here, np.int64(CPU), np.int64(DO_DEFERRED), nothing, nothing, nothing, core, now, insert, remove
-        )
+    do_deferred(w, np.int64(CPU), core, now, insert, remove, react)
     start(w, core, now)
 
 
@@ -229,14 +225,6 @@ def _must_wait(w, row):
 
 
 @kernel
-def _wish(w, table, record, now, insert, remove, react):
-    nothing = np.int64(NOBODY)
-    react(
-        w.here, np.int64(CPU), np.int64(EV_WANT_PROMOTE), table, record, nothing, nothing, now, insert, remove
-    )
-
-
-@kernel
 def _consider(w, stage, table, record, row, vector, now, admit, insert, remove, react):
     """Ask the admission policy about a context that the CPU has just used; pass the wish on to the protocol."""
     if w.tables.rows["contexts"][table] == 0 or not may_run(w, stage, vector):
@@ -253,7 +241,7 @@ def _consider(w, stage, table, record, row, vector, now, admit, insert, remove, 
     elif insertions_full(w.here, now):
         w.tally.counts[_REJECTED] += 1
     else:
-        _wish(w, table, record, now, insert, remove, react)
+        want_promote(w, table, record, now, insert, remove, react)
 
 
 @kernel(forceinline=False)
@@ -277,4 +265,4 @@ def settle_wishes(here, item, now, victim, insert, remove, react):
         if not exists(w, cpu_base(w, table, record)):
             continue
         if make_room(w, table, record, row, now, victim, insert, remove, react) > 0:
-            _wish(w, table, record, now, insert, remove, react)
+            want_promote(w, table, record, now, insert, remove, react)

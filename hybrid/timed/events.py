@@ -14,6 +14,7 @@ from oppcache.slowpath.queues import FOREVER, due, pass_through, take
 
 from ..account import enter
 from ..counters import Count
+from .ahead import look_ahead
 from .cpu import arrive, cpu_message, finish, settle_wishes
 from .fences import fence_bounce
 from .handover import nic_message, set_timer
@@ -180,7 +181,7 @@ def run_events(w, vectors, leavers, start, stop, seed, hit, victim, insert, remo
         ``T_FINAL``, when all is quiet).
     """
     w = located(w)
-    i = start
+    i = known = first = start
     while True:
         if w.clock[T_STOP] != 0:
             return i
@@ -212,6 +213,8 @@ def run_events(w, vectors, leavers, start, stop, seed, hit, victim, insert, remo
                 if other(w.here, item, seed, victim, insert, remove, react, admit) == 0:
                     continue
         if item == NOBODY:
+            if i == known:
+                first, known = i, look_ahead(w, vectors, i, i == start)
             leaver = leavers[i] if leavers.shape[0] > 0 else np.int64(-1)
             admit_packet(w, vectors[i], came, leaver)
             i += 1
@@ -223,5 +226,6 @@ def run_events(w, vectors, leavers, start, stop, seed, hit, victim, insert, remo
                 continue
             item = np.int64(0)
         vector = vectors[i - 1] if item == 0 else w.pool.vectors[item]
-        if visit(w, item, vector, time, seed, hit, insert, remove, react) or item > 0:
+        ahead = i - first if item == 0 else np.int64(0)
+        if visit(w, item, vector, ahead, time, seed, hit, insert, remove, react) or item > 0:
             find_next(w)

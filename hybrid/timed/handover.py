@@ -89,6 +89,7 @@ from .link import carries_context, home_of, put_rx, put_tx, send_to_cpu, send_to
 from .pool import free_item, new_item, pull, push, splice
 from .records import note_migration
 from .reference import world_at
+from .signals import DO_DEFERRED, PUNT, want_evict
 from .state import (
     AWAY,
     BOUNCED,
@@ -121,8 +122,6 @@ _RING, _FROZEN, _IMPOSSIBLE = int(Count.DROPS_RING), int(Count.DROPS_PROTOCOL), 
 
 # What becomes of the packet of an event.
 RUN, GONE = 1, 0
-# What :func:`side_event` is asked to do besides events: punt a packet without a tag, do what was put off.
-PUNT, DO_DEFERRED = -1, -2
 _MARGIN = 64
 
 
@@ -443,8 +442,7 @@ def _evict_one(w, table, record, row, now, victim, insert, remove, react):
     if w.policies.hooks.prefers and not prefers(w.here, table, record, loser):
         return np.int64(-1)
     w.tally.counts[_EVICTIONS] += 1
-    nothing = np.int64(NOBODY)
-    react(w.here, np.int64(NIC), np.int64(EV_WANT_EVICT), table, loser, nothing, nothing, now, insert, remove)
+    want_evict(w, table, loser, now, insert, remove, react)
     return loser
 
 

@@ -15,7 +15,6 @@ from oppcache.consistency.vocabulary import (
     EV_BOUNCED,
     EV_PACKET,
     EV_UNRUNNABLE,
-    EV_WANT_EVICT,
     NIC,
 )
 from oppcache.opp import arrays as A
@@ -27,12 +26,13 @@ from ..counters import Count
 from ..release import slot_used
 from .contexts import exists, nic_base, reckon, take_slot
 from .following import follow
-from .handover import DO_DEFERRED, PUNT, RUN
+from .handover import RUN
 from .hazards import remember, see_stale, wait_for_hazard
 from .leaving import depart, lose_entering
 from .order import is_behind, line_up, step_out
 from .pool import clear_tag, free_item, keep
 from .reference import world_at
+from .signals import PUNT, do_deferred, want_evict
 from .state import (
     BOUNCED,
     DELAYED,
@@ -156,19 +156,7 @@ def _ask(here, event, table, record, item, vector, stage, now, insert, remove, r
         take_slot(w, table, record, row, now)
     if event == EV_UNRUNNABLE and w.protocol.cells["rows"][NIC, w.rows.nic[row, E_STATE], event] < 0:
         # A table that knows of no such entries: the context goes, and the packet behind it.
-        nothing = np.int64(NOBODY)
-        react(
-            w.here,
-            np.int64(NIC),
-            np.int64(EV_WANT_EVICT),
-            table,
-            record,
-            nothing,
-            nothing,
-            now,
-            insert,
-            remove,
-        )
+        want_evict(w, table, record, now, insert, remove, react)
         w.tally.counts[_ENTRY] += 1
         owns = w.protocol.states["owns"][NIC, w.rows.nic[row, E_STATE]] == 1
         event = np.int64(PUNT if owns else EV_PACKET)
@@ -221,12 +209,68 @@ def cycles_of(w, length):
 
 
 @kernel
-def visit(w, item, vector, now, seed, hit, insert, remove, react):
+def _runs_here(w, item, stage, table, record, row, vector, now, insert, remove, react):
+    """Whether the NIC runs a packet in a stage; if not, the packet is on its way elsewhere."""
+    can = may_run(w, stage, vector)
+    if record >= 0:
+        flags = w.pool.items["flags"]
+        state = w.rows.nic[row, E_STATE]
+        if flags[item] & OWNED:
+            flags[item] &= ~np.int64(OWNED)
+            w.rows.marks["again"][row] -= 1
+        if can:
+            if w.protocol.states["simple"][NIC, state] == 1:
+                return True
+            event = np.int64(EV_BOUNCED) if flags[item] & BOUNCED else np.int64(EV_PACKET)
+            flags[item] &= ~np.int64(BOUNCED)
+            return _ask(w.here, event, table, record, item, vector, stage, now, insert, remove, react) == RUN
+        elif w.protocol.states["owns"][NIC, state] == 1:
+            _refuse(w.here, item, vector, table, record, stage, now, insert, remove, react)
+            return False
+    if not can:
+        _give_up(w.here, item, vector, table, record, stage, now, insert, remove, react)
+    return can
+
+
+@kernel(forceinline=False)
+def _refuse(here, item, vector, table, record, stage, now, insert, remove, react):
+    """The NIC cannot run a packet in a stage although it has the context, if there is one."""
+    if record >= 0:
+        event = np.int64(EV_UNRUNNABLE)
+        _ask(here, event, table, record, item, vector, stage, now, insert, remove, react)
+    else:
+        _give_up(here, item, vector, table, record, stage, now, insert, remove, react)
+
+
+@kernel
+def _note_use(w, item, stage, table, row, base, now, hit):
+    """A packet is about to be run on the NIC's copy of a context."""
+    apply(w, item, stage, row, base)
+    state = w.policies.eviction[w.policies.eviction_at[table] : w.policies.eviction_at[table + 1]]
+    slot = w.rows.marks["slot"][row] - 1
+    hit(state, slot, now // 1000, np.int64(-1))
+    slot_used(w.policies.release, table, slot, now // 1000)
+
+
+@kernel
+def _look_after(w, table, record, row, base, vector, now, insert, remove, react):
+    """After a packet was run on a context: whether the context goes, of itself or because a policy says so."""
+    if w.policies.looks and show(w.here, table, record, row, vector, now, insert, remove, react):
+        return True
+    if exists(w, base) or w.rows.marks["again"][row] > 0:
+        return False
+    want_evict(w, table, record, now, insert, remove, react)
+    return True
+
+
+@kernel
+def visit(w, item, vector, ahead, now, seed, hit, insert, remove, react):
     """Take a packet through the pipeline from its stage on.
 
     Args:
         item: 0 for the packet that is just entering, whose header vector is not in the pool yet.
         vector: its header vector.
+        ahead: its place among the packets of which keys were read ahead, + 1; 0: it is none of them.
         now: the time; the packet enters the pipeline then, or when what is in it has moved on.
 
     Returns:
@@ -240,41 +284,16 @@ def visit(w, item, vector, now, seed, hit, insert, remove, react):
     stage = items["stage"][item]
     delay, changed = np.int64(0), False
     resume(w, item, vector, seed)
+    w.scratch[A.S_AHEAD] = np.uint64(ahead)
     while stage < stages:
         record = find_context(w.program, w.store, stage, vector, w.scratch)
-        table, row, base = np.int64(-1), np.int64(0), np.int64(-1)
-        can = may_run(w, stage, vector)
+        table, row, base, image = np.int64(-1), np.int64(0), np.int64(-1), np.int64(-1)
         if record >= 0:
             table = w.program.stages["table"][stage]
             if w.policies.lets_go and release_due(w.here, table, now, insert, remove, react):
                 changed = True
             row = look(w, item, stage, table, record, vector)
-            state = w.rows.nic[row, E_STATE]
-            if items["flags"][item] & OWNED:
-                items["flags"][item] &= ~np.int64(OWNED)
-                w.rows.marks["again"][row] -= 1
-            if can and w.protocol.states["simple"][NIC, state] == 0:
-                event = np.int64(EV_BOUNCED) if items["flags"][item] & BOUNCED else np.int64(EV_PACKET)
-                items["flags"][item] &= ~np.int64(BOUNCED)
-                if _ask(w.here, event, table, record, item, vector, stage, now, insert, remove, react) != RUN:
-                    return True
-            elif not can and w.protocol.states["owns"][NIC, state] == 1:
-                _ask(
-                    w.here,
-                    np.int64(EV_UNRUNNABLE),
-                    table,
-                    record,
-                    item,
-                    vector,
-                    stage,
-                    now,
-                    insert,
-                    remove,
-                    react,
-                )
-                return True
-        if not can:
-            _give_up(w.here, item, vector, table, record, stage, now, insert, remove, react)
+        if not _runs_here(w, item, stage, table, record, row, vector, now, insert, remove, react):
             return True
         if record >= 0:
             base = nic_base(w, table, row)
@@ -284,58 +303,22 @@ def visit(w, item, vector, now, seed, hit, insert, remove, react):
                     w.tally.counts[_NIC_DROPS] += 1
                     lose_entering(w, item, vector, now)
                     return True
-        image = np.int64(-1)
-        if record >= 0 and w.knobs[P_HAZARD] == HAZARD_STALE:
-            image = see_stale(w, table, stage, row, base, entered, delay)
+            if w.knobs[P_HAZARD] == HAZARD_STALE:
+                image = see_stale(w, table, stage, row, base, entered, delay)
         entry = choose(w.program, w.store, w.variables, stage, record, base, vector, w.scratch)
         taken = entry if entry >= 0 else w.program.entries.shape[0] + stage
         if w.runnable[taken] == 0:
-            if record >= 0:
-                _ask(
-                    w.here,
-                    np.int64(EV_UNRUNNABLE),
-                    table,
-                    record,
-                    item,
-                    vector,
-                    stage,
-                    now,
-                    insert,
-                    remove,
-                    react,
-                )
-            else:
-                _give_up(w.here, item, vector, table, record, stage, now, insert, remove, react)
+            _refuse(w.here, item, vector, table, record, stage, now, insert, remove, react)
             return True
         w.taken[NIC, taken] += 1
         if record >= 0:
-            apply(w, item, stage, row, base)
-            state = w.policies.eviction[w.policies.eviction_at[table] : w.policies.eviction_at[table + 1]]
-            hit(state, w.rows.marks["slot"][row] - 1, now // 1000, np.int64(-1))
-            slot_used(w.policies.release, table, w.rows.marks["slot"][row] - 1, now // 1000)
+            _note_use(w, item, stage, table, row, base, now, hit)
         ran = stage
         stage = carry_out(w.program, w.store, w.variables, stage, entry, record, base, vector, w.scratch)
         if image >= 0:
             remember(w, table, ran, base, image)
             reckon(w, row, np.int64(w.store.memory[base + A.C_VERSION]))
-        if w.policies.looks and record >= 0:
-            if show(w.here, table, record, row, vector, now, insert, remove, react):
-                changed = True
-                continue
-        if record >= 0 and not exists(w, base) and w.rows.marks["again"][row] == 0:
-            nothing = np.int64(NOBODY)
-            react(
-                w.here,
-                np.int64(NIC),
-                np.int64(EV_WANT_EVICT),
-                table,
-                record,
-                nothing,
-                nothing,
-                now,
-                insert,
-                remove,
-            )
+        if record >= 0 and _look_after(w, table, record, row, base, vector, now, insert, remove, react):
             changed = True
     verdict = np.int64(w.scratch[A.S_VERDICT])
     items["port"][item] = np.int64(w.scratch[A.S_PORT])
@@ -346,19 +329,6 @@ def visit(w, item, vector, now, seed, hit, insert, remove, react):
         changed = True
     else:
         depart(w, item, vector, verdict, out + w.knobs[P_FIXED])
-    if w.deferred[0, 0, 0] > 0:
-        nothing = np.int64(NOBODY)
-        react(
-            w.here,
-            np.int64(NIC),
-            np.int64(DO_DEFERRED),
-            nothing,
-            nothing,
-            nothing,
-            nothing,
-            now,
-            insert,
-            remove,
-        )
+    if do_deferred(w, np.int64(NIC), np.int64(NOBODY), now, insert, remove, react):
         changed = True
     return changed

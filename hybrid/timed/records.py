@@ -12,6 +12,8 @@ PARTS = 256  # buckets of an octave
 _OCTAVES = 56
 BUCKETS = PARTS * (_OCTAVES + 1)
 _HALF = 0.5
+_EXACT = np.int64(1 << 53)
+_SHIFT = np.int64(11)
 
 
 @kernel
@@ -19,11 +21,10 @@ def bucket_of(time):
     """Bucket of a time in ps; below :data:`PARTS` ps each has its own."""
     if time < PARTS:
         return max(time, np.int64(0))
-    octave = np.int64(8)
-    rest = time >> np.int64(9)
-    while rest > 0:
-        rest >>= np.int64(1)
-        octave += 1
+    # The exponent of a float that holds it, but for bits of a long time that do not matter.
+    high = time >= _EXACT
+    bits = np.float64(time >> _SHIFT if high else time).view(np.int64)
+    octave = (bits >> np.int64(52)) - 1023 + (_SHIFT if high else np.int64(0))
     return (octave - 7) * PARTS + ((time >> (octave - 8)) - PARTS)
 
 

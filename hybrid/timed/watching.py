@@ -6,17 +6,16 @@ no ``cache.release``.
 
 from __future__ import annotations
 
-import numpy as np
-
 from oppcache._jit import kernel
-from oppcache.consistency.vocabulary import E_STATE, EV_WANT_EVICT, NIC
+from oppcache.consistency.vocabulary import E_STATE, NIC
 from oppcache.fastpath.tables import is_owned, occupant
 
 from ..counters import Count
 from ..release import first_register, is_closing, label_of, note_flags, slot_idle
 from .contexts import cpu_base, exists, nic_base
 from .reference import world_at
-from .state import NOBODY, STOP_FAULT, T_STOP
+from .signals import want_evict
+from .state import STOP_FAULT, T_STOP
 
 _RELEASES, _FAULT = int(Count.RELEASES), int(Count.FAULT)
 
@@ -59,10 +58,7 @@ def _give_up(w, table, record, now, insert, remove, react):
     row = w.tally.flow_at[table] + record
     if w.rows.marks["again"][row] > 0:
         return False
-    nothing = np.int64(NOBODY)
-    react(
-        w.here, np.int64(NIC), np.int64(EV_WANT_EVICT), table, record, nothing, nothing, now, insert, remove
-    )
+    want_evict(w, table, record, now, insert, remove, react)
     gone = w.protocol.states["owns"][NIC, w.rows.nic[row, E_STATE]] == 0
     if gone:
         w.tally.counts[_RELEASES] += 1

@@ -1,0 +1,55 @@
+"""Having fetched what the engine knows of the contexts of the next packets, as :mod:`oppcache.opp.ahead` says."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from oppcache._jit import kernel
+from oppcache.consistency.vocabulary import ENTRY_WORDS
+from oppcache.opp import arrays as A
+from oppcache.opp.ahead import fetch_context, read_ahead, row_of
+from oppcache.opp.prefetch import prefetch
+
+from .state import P_ORDERED
+
+_ZERO = np.uint64(0)
+
+
+@kernel
+def look_ahead(w, vectors, first, anew):
+    """As :func:`~oppcache.opp.ahead.read_ahead`, and have the rows of the contexts fetched."""
+    known = read_ahead(w.program, w.store, vectors, first, anew, w.scratch)
+    for stage in range(w.program.stages.shape[0]):
+        slot = w.program.stages["ahead"][stage]
+        if slot >= 0 and w.scratch[A.S_READ + slot] != _ZERO:
+            table = w.program.stages["table"][stage]
+            for place in range(known - first):
+                record = np.int64(w.scratch[row_of(slot, place) + A.AHEAD_RECORD]) - 1
+                if record >= 0:
+                    _fetch_rows(w, w.tally.flow_at[table] + record, record)
+            for place in range(known - first):
+                record = np.int64(w.scratch[row_of(slot, place) + A.AHEAD_RECORD]) - 1
+                if record >= 0:
+                    _fetch_copy(w, table, record)
+    return known
+
+
+@kernel
+def _fetch_rows(w, row, record):
+    # A row is as long as a line of the cache, but need not begin with one.
+    prefetch(w.rows.marks, row)
+    prefetch(w.rows.marks, row + 1)
+    prefetch(w.tally.flows, row)
+    prefetch(w.tally.flows, row + 1)
+    prefetch(w.rows.nic, row * ENTRY_WORDS)
+    if w.knobs[P_ORDERED]:
+        prefetch(w.left, 2 * record)
+
+
+@kernel
+def _fetch_copy(w, table, record):
+    """The NIC's copy of a context, if it has one."""
+    stride = w.program.tables["stride"][table]
+    place = np.int64(w.store.memory[w.store.tables["base"][table] + record * stride + A.C_PLACE])
+    if place > 0:
+        fetch_context(w.store, w.store.tables["nic_base"][table] + (place - 1) * stride, stride)

@@ -1,0 +1,42 @@
+"""Events of the protocol that come without a packet or a message: what the engine or a policy wants."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from oppcache._jit import kernel
+from oppcache.consistency.vocabulary import CPU, EV_WANT_EVICT, EV_WANT_PROMOTE, NIC
+
+from .state import NOBODY
+
+# What :func:`~.handover.side_event` is asked to do besides events: punt a packet without a tag, do what was put off.
+PUNT, DO_DEFERRED = -1, -2
+
+
+@kernel
+def want_evict(w, table, record, now, insert, remove, react):
+    """A context is to leave the NIC."""
+    nothing = np.int64(NOBODY)
+    react(
+        w.here, np.int64(NIC), np.int64(EV_WANT_EVICT), table, record, nothing, nothing, now, insert, remove
+    )
+
+
+@kernel
+def want_promote(w, table, record, now, insert, remove, react):
+    """A context is to go to the NIC."""
+    nothing = np.int64(NOBODY)
+    react(
+        w.here, np.int64(CPU), np.int64(EV_WANT_PROMOTE), table, record, nothing, nothing, now, insert, remove
+    )
+
+
+@kernel
+def do_deferred(w, side, core, now, insert, remove, react):
+    """A packet has left a side (a core of the CPU): commands that waited for that are carried out."""
+    place = np.int64(0) if side == NIC else 1 + core
+    if w.deferred[place, 0, 0] == 0:
+        return False
+    nothing = np.int64(NOBODY)
+    react(w.here, np.int64(side), np.int64(DO_DEFERRED), nothing, nothing, nothing, core, now, insert, remove)
+    return True
