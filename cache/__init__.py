@@ -2,8 +2,9 @@
 
 A policy is a file of plain functions with fixed signatures (:mod:`.contract`); the built-in ones in
 ``eviction/`` and ``admission/`` are such files too, found by their names. What several of them are made of:
-:mod:`.lists`, :mod:`.queues`, :mod:`.heap`, :mod:`.keymap`, :mod:`.ghosts`, :mod:`.sketch`. :mod:`.replay` is the trace
-simulator: misses of a policy on a trace of ids.
+:mod:`.lists`, :mod:`.ageing`, :mod:`.queues`, :mod:`.heap`, :mod:`.keymap`, :mod:`.ghosts`, :mod:`.remembering`,
+:mod:`.sketch`. :mod:`.replay` is the trace simulator: misses of a policy on a trace of ids. :mod:`.hooks` is what engines
+call of a policy besides.
 """
 
 if __name__ != "oppcache.cache":

@@ -30,6 +30,7 @@ from .contract import (
 
 _ROOM = Path(__file__).parent
 _USERS = "oppcache_policy_"  # how the module of a user's file is named
+_BUILT_IN = ("oppcache.cache.eviction.", "oppcache.cache.admission.")
 MAX_STATE_WORDS = 2**36
 SHARE_UNITS = 1 << 31  # of a share that an admission policy is configured with
 
@@ -204,18 +205,15 @@ def _compile(
     """Compile a policy file's functions: helpers as they come, the contract's with their signatures."""
     signatures = {**required, **{k: v for k, v in optional.items() if k in vars(module)}}
     _check_parameters(module, signatures, mark)
-    built_in = module.__name__.startswith("oppcache.")
-    own = {
-        n: f
-        for n, f in vars(module).items()
-        if isinstance(f, FunctionType) and f.__module__ == module.__name__
-    }
+    built_in = module.__name__.startswith(_BUILT_IN)
     compiled = dict(vars(module).get("_compiled", {}))
     if compiled:
         return compiled
-    for name, function in own.items():
-        if name not in signatures:
-            setattr(module, name, kernel(function, on_disk=built_in))
+    own = {name: getattr(module, name) for name in signatures}
+    # A file may take functions over from a built-in policy's: their helpers are that file's.
+    taken = {f.__module__ for f in own.values() if f.__module__.startswith(_BUILT_IN)}
+    for home in {module.__name__} | taken:
+        _compile_helpers(sys.modules[home], {*required, *optional})
     for name, signature in signatures.items():
         try:
             compiled[name] = kernel(own[name], signature=signature, on_disk=built_in)
@@ -227,6 +225,15 @@ def _compile(
             ) from None
     module.__dict__["_compiled"] = compiled
     return compiled
+
+
+def _compile_helpers(module: ModuleType, contract: set[str]) -> None:
+    """Compile a policy file's functions that are not the contract's, in place."""
+    on_disk = module.__name__.startswith(_BUILT_IN)
+    for name, function in list(vars(module).items()):
+        mine = isinstance(function, FunctionType) and function.__module__ == module.__name__
+        if mine and name not in contract:
+            setattr(module, name, kernel(function, on_disk=on_disk))
 
 
 def _check_parameters(module: ModuleType, signatures: Mapping[str, Any], mark: Mark) -> None:

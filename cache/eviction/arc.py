@@ -10,12 +10,8 @@ from oppcache.cache.ghosts import (
     ghost_drop,
     ghost_drop_oldest,
     ghost_find,
-    ghost_put,
     ghost_queue,
-    ghost_words,
-    ghosts_full,
     ghosts_in,
-    ghosts_init,
     promise,
     promised,
 )
@@ -24,13 +20,12 @@ from oppcache.cache.queues import (
     oldest_among,
     oldest_in,
     put,
-    queue_words,
-    queues_init,
     renew,
     set_tag,
     tag_of,
     take,
 )
+from oppcache.cache.remembering import ghosts_at, keys_at, parts_init, parts_words, remember
 
 _SLOTS, _P, _FORGET, _AT = 0, 1, 2, 3  # words; queues, keys of the slots and ghosts follow
 _Q, _T1, _T2 = 2, 0, 1
@@ -38,23 +33,22 @@ _B1, _B2 = 0, 1
 
 
 def _keys(state):
-    return _AT + queue_words(_Q, state[_SLOTS])
+    return keys_at(_AT, _Q, state[_SLOTS])
 
 
 def _ghosts(state):
-    return _keys(state) + state[_SLOTS]
+    return ghosts_at(_AT, _Q, state[_SLOTS])
 
 
 def state_size(capacity, keys):
-    return _AT + queue_words(_Q, capacity) + capacity + ghost_words(2, capacity, capacity)
+    return _AT + parts_words(_Q, capacity, 2, capacity)
 
 
 def init(state, capacity):
     state[_SLOTS] = capacity
     state.view(np.float64)[_P] = 0.0
     state[_FORGET] = -1  # the slot whose key is not to become a ghost
-    queues_init(state, _AT, _Q)
-    ghosts_init(state, _ghosts(state), 2, capacity, capacity)
+    parts_init(state, _AT, _Q, capacity, 2, capacity)
 
 
 def hit(state, slot, now, next_use):
@@ -135,6 +129,5 @@ def remove(state, slot, evicted):
     if evicted == 0 or state[_FORGET] == slot:
         return
     ghosts = _ghosts(state)
-    if ghosts_full(state, ghosts):
-        ghost_drop_oldest(state, ghosts, 2, _B2 if ghosts_in(state, ghosts, _B2) > 0 else _B1)
-    ghost_put(state, ghosts, 2, queue, state[_keys(state) + slot])
+    oldest_of = _B2 if ghosts_in(state, ghosts, _B2) > 0 else _B1
+    remember(state, ghosts, 2, queue, state[_keys(state) + slot], oldest_of)

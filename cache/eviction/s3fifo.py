@@ -8,28 +8,16 @@ queue when it comes again. The main queue is evicted from while it is over its s
 As in libCacheSim, newcomers go to the main queue while the small one is full and nothing was evicted yet.
 """
 
-from oppcache.cache.ghosts import (
-    ghost_drop,
-    ghost_drop_oldest,
-    ghost_find,
-    ghost_put,
-    ghost_words,
-    ghosts_full,
-    ghosts_init,
-    promise,
-    promised,
-)
 from oppcache.cache.queues import (
     length_of,
     oldest_among,
     oldest_in,
     put,
-    queue_words,
-    queues_init,
     set_tag,
     tag_of,
     take,
 )
+from oppcache.cache.remembering import ghosts_at, keys_at, parts_init, parts_words, recall, remember, returns
 
 _SLOTS, _SMALL_LIMIT, _EVICTED, _AT = 0, 1, 2, 3  # words; queues, keys of the slots and ghosts follow
 _Q, _SMALL, _MAIN = 2, 0, 1
@@ -38,11 +26,11 @@ _WARM, _MOST = 2, 3
 
 
 def _keys(state):
-    return _AT + queue_words(_Q, state[_SLOTS])
+    return keys_at(_AT, _Q, state[_SLOTS])
 
 
 def _ghosts(state):
-    return _keys(state) + state[_SLOTS]
+    return ghosts_at(_AT, _Q, state[_SLOTS])
 
 
 def _remembered(capacity):
@@ -50,15 +38,14 @@ def _remembered(capacity):
 
 
 def state_size(capacity, keys):
-    return _AT + queue_words(_Q, capacity) + capacity + ghost_words(1, _remembered(capacity), capacity)
+    return _AT + parts_words(_Q, capacity, 1, _remembered(capacity))
 
 
 def init(state, capacity):
     state[_SLOTS] = capacity
     state[_SMALL_LIMIT] = max(int(capacity * 0.1), 1)
     state[_EVICTED] = 0
-    queues_init(state, _AT, _Q)
-    ghosts_init(state, _ghosts(state), 1, _remembered(capacity), capacity)
+    parts_init(state, _AT, _Q, capacity, 1, _remembered(capacity))
 
 
 def hit(state, slot, now, next_use):
@@ -124,25 +111,14 @@ def _from_candidates(state, candidates, n):
 def victim(state, candidates, n, key, now, next_use):
     state[_EVICTED] = 1
     slot = _from_all(state) if n == 0 else _from_candidates(state, candidates, n)
-    ghosts = _ghosts(state)
-    ghost = ghost_find(state, ghosts, 1, key)
-    if ghost >= 0:
-        ghost_drop(state, ghosts, 1, ghost)
-        promise(state, ghosts, 1, slot, key)
-    else:
-        promise(state, ghosts, 1, slot, -1)
+    recall(state, _ghosts(state), slot, key)
     return slot
 
 
 def insert(state, slot, key, now, next_use):
-    ghosts = _ghosts(state)
-    returns = promised(state, ghosts, 1, slot, key)
-    ghost = ghost_find(state, ghosts, 1, key)
-    if ghost >= 0:
-        ghost_drop(state, ghosts, 1, ghost)
-        returns = True
+    again = returns(state, _ghosts(state), slot, key)
     state[_keys(state) + slot] = key
-    if returns or (state[_EVICTED] == 0 and length_of(state, _AT, _SMALL) >= state[_SMALL_LIMIT]):
+    if again or (state[_EVICTED] == 0 and length_of(state, _AT, _SMALL) >= state[_SMALL_LIMIT]):
         _enter_main(state, slot, 0)
     else:
         set_tag(state, _AT, _Q, slot, 0)
@@ -155,7 +131,4 @@ def remove(state, slot, evicted):
         return
     take(state, _AT, _Q, _SMALL, slot)
     if evicted == 1:
-        ghosts = _ghosts(state)
-        if ghosts_full(state, ghosts):
-            ghost_drop_oldest(state, ghosts, 1, 0)
-        ghost_put(state, ghosts, 1, 0, state[_keys(state) + slot])
+        remember(state, _ghosts(state), 1, 0, state[_keys(state) + slot], 0)

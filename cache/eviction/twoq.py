@@ -4,40 +4,28 @@ The FIFO takes a quarter of the slots (at least one) and is evicted from while i
 remembered, half as many as there are slots. A remembered key goes into the LRU when it comes again.
 """
 
-from oppcache.cache.ghosts import (
-    ghost_drop,
-    ghost_drop_oldest,
-    ghost_find,
-    ghost_put,
-    ghost_words,
-    ghosts_full,
-    ghosts_init,
-    promise,
-    promised,
-)
 from oppcache.cache.queues import (
     length_of,
     oldest_among,
     oldest_in,
     put,
-    queue_words,
-    queues_init,
     renew,
     set_tag,
     tag_of,
     take,
 )
+from oppcache.cache.remembering import ghosts_at, keys_at, parts_init, parts_words, recall, remember, returns
 
 _SLOTS, _FIFO_LIMIT, _AT = 0, 1, 2  # words; queues, keys of the slots and ghosts follow
 _Q, _FIFO, _LRU = 2, 0, 1
 
 
 def _keys(state):
-    return _AT + queue_words(_Q, state[_SLOTS])
+    return keys_at(_AT, _Q, state[_SLOTS])
 
 
 def _ghosts(state):
-    return _keys(state) + state[_SLOTS]
+    return ghosts_at(_AT, _Q, state[_SLOTS])
 
 
 def _remembered(capacity):
@@ -45,14 +33,13 @@ def _remembered(capacity):
 
 
 def state_size(capacity, keys):
-    return _AT + queue_words(_Q, capacity) + capacity + ghost_words(1, _remembered(capacity), capacity)
+    return _AT + parts_words(_Q, capacity, 1, _remembered(capacity))
 
 
 def init(state, capacity):
     state[_SLOTS] = capacity
     state[_FIFO_LIMIT] = max(capacity // 4, 1)
-    queues_init(state, _AT, _Q)
-    ghosts_init(state, _ghosts(state), 1, _remembered(capacity), capacity)
+    parts_init(state, _AT, _Q, capacity, 1, _remembered(capacity))
 
 
 def hit(state, slot, now, next_use):
@@ -73,24 +60,13 @@ def _choose(state, candidates, n):
 
 def victim(state, candidates, n, key, now, next_use):
     slot = _choose(state, candidates, n)
-    ghosts = _ghosts(state)
-    ghost = ghost_find(state, ghosts, 1, key)
-    if ghost >= 0:
-        ghost_drop(state, ghosts, 1, ghost)
-        promise(state, ghosts, 1, slot, key)
-    else:
-        promise(state, ghosts, 1, slot, -1)
+    recall(state, _ghosts(state), slot, key)
     return slot
 
 
 def insert(state, slot, key, now, next_use):
-    ghosts = _ghosts(state)
-    returns = promised(state, ghosts, 1, slot, key)
-    ghost = ghost_find(state, ghosts, 1, key)
-    if ghost >= 0:
-        ghost_drop(state, ghosts, 1, ghost)
-        returns = True
-    queue = _LRU if returns else _FIFO
+    again = returns(state, _ghosts(state), slot, key)
+    queue = _LRU if again else _FIFO
     state[_keys(state) + slot] = key
     set_tag(state, _AT, _Q, slot, queue)
     put(state, _AT, _Q, queue, slot)
@@ -100,7 +76,4 @@ def remove(state, slot, evicted):
     queue = tag_of(state, _AT, _Q, slot)
     take(state, _AT, _Q, queue, slot)
     if evicted == 1 and queue == _FIFO:
-        ghosts = _ghosts(state)
-        if ghosts_full(state, ghosts):
-            ghost_drop_oldest(state, ghosts, 1, 0)
-        ghost_put(state, ghosts, 1, 0, state[_keys(state) + slot])
+        remember(state, _ghosts(state), 1, 0, state[_keys(state) + slot], 0)

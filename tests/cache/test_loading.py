@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from oppcache.cache import admission_names, eviction_names, load_admission, load_policy
+from oppcache.cache.replay import replay
 from oppcache.opp.errors import InputError, Mark
 
 EVICTION = {
@@ -60,6 +62,19 @@ def test_a_policy_may_have_helpers_and_import_lists(tmp_path: Path) -> None:
     head = "from oppcache.cache.lists import list_words\n\ndef twice(x):\n    return 2 * x\n\n"
     sized = "def state_size(capacity, keys):\n    return twice(list_words(capacity))\n"
     assert load_policy(policy_file(tmp_path, EVICTION, head, state_size=sized)).state_size(4, 0) == 30
+
+
+def test_a_policy_may_take_functions_over_from_a_built_in_one(tmp_path: Path) -> None:
+    """S3-FIFO whose main queue never goes round: helpers of the built-in file come along."""
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from oppcache.cache.eviction.s3fifo import init, insert, remove, state_size, victim\n"
+        "def hit(state, slot, now, next_use):\n    pass\n"
+    )
+    policy, theirs = load_policy(path), load_policy("s3fifo")
+    dense = (np.random.default_rng(3).pareto(0.9, 3_000) * 20).astype(np.int64).clip(0, 500).astype(np.int32)
+    assert policy.state_size(10, 1) == theirs.state_size(10, 1)
+    assert replay(policy, dense, 501, 20) > replay(theirs, dense, 501, 20)
 
 
 def test_an_edited_policy_is_loaded_anew(tmp_path: Path) -> None:
