@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import metrics, paths
-from .columns import Value, rate_unit
+from .columns import Value, generator_parameter, rate_unit
 from .schema import FigureSpec
 
 if TYPE_CHECKING:
@@ -193,6 +193,10 @@ def _x_axis(key: str, values: Sequence[Value], manifest: Mapping[str, Any]) -> A
     if key == "traffic.rate" and not categorical:
         given = manifest.get("configuration", {}).get("sweep", {}).get(key, [""])
         unit = rate_unit(given[0])
+    elif key.startswith("traffic.generator.") and not categorical:
+        generator = manifest.get("configuration", {}).get("traffic", {}).get("generator") or {}
+        parameter = generator_parameter(key, str(generator.get("model")))
+        unit = {"rate": "packets/s", "share": "1"}.get(getattr(parameter, "type", ""), "")
     return Axis(paths.title(key), unit, distinct if categorical else tuple(sorted(distinct)), categorical)
 
 

@@ -238,6 +238,25 @@ def test_a_released_context_is_whole_on_the_cpu(closing: Any, random_programs: M
         assert outcome.metrics["lost_updates"] == outcome.metrics["reorders"] == 0
 
 
+@pytest.mark.parametrize("organisation", ["direct-mapped", "set-associative", "d-left", "cuckoo"])
+@pytest.mark.parametrize("eviction", [name for name in eviction_names() if name != "belady"])
+def test_policies_choose_among_the_places_that_a_table_offers(
+    closing: Any, random_programs: ModuleType, eviction: str, organisation: str
+) -> None:
+    """Where only a few slots are candidates: no victim is impossible, nothing is lost, and what is popular hits."""
+    flows, stamps, flags = traffic(2_500, 150, 4)
+    vectors = random_programs.vectors_of_flows(flows, np.diff(stamps, prepend=0) * 20)
+    vectors[:, W_TCP_FLAGS] = flags
+    source = random_programs.MemorySource(vectors, 700)
+    alone = simulate(Setup(closing, source, 0)).contexts()
+    for admission in ("always", "tinylfu"):
+        setup = Setup(closing, source, 40, eviction, admission, organisation=organisation, poison=True)
+        outcome = simulate(setup)
+        assert outcome.contexts() == alone
+        assert outcome.metrics["evictions"] > (50 if admission == "always" else 0)
+        assert outcome.metrics["hits"] > 300
+
+
 def test_numbers_name_states_too(closing: Any, random_programs: ModuleType) -> None:
     flows, stamps, flags = traffic(400, 40, 2)
     vectors = random_programs.vectors_of_flows(flows, np.diff(stamps, prepend=0))
