@@ -143,10 +143,11 @@ def _check_abilities(tree: MarkedDict, experiment: Experiment, problems: Problem
     for path, got, available in only:
         if got != available:
             problems.add(f"{'.'.join(path)}: " + absent(repr(got), (available,)), mark(*path))
-    for key in tree.get("faults") or ():
-        problems.add(
-            f"faults.{key}: " + absent("a fault", ("none",)), mark_at(tree, ("faults", key), at_key=True)
+    if tree.get("faults") and protocol == "instant":
+        message = (
+            "faults: protocol instant takes no time and sends nothing, so that nothing of the kind befalls it"
         )
+        problems.add(message, mark("faults"), "as in consistency: {protocol: cas-hold}")
     if experiment.measure is not None and profile == "ideal" and protocol == "instant":
         message = f"measure: got {experiment.measure} of a machine that takes no time and loses nothing"
         problems.add(message, mark("measure"), "as in nic: {profile: netfpga-sume}")

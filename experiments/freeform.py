@@ -138,6 +138,20 @@ def read_sweep(value: Any) -> dict[str, list[Any]]:
     return {str(key): list(items) for key, items in value.items()}
 
 
+def read_draw(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"got {value!r}, expected a mapping of dotted keys to lists or {{from: A, to: B}}")
+    for key, items in value.items():
+        if not isinstance(key, str):
+            raise Misplaced(f"got {key!r}, expected a dotted key such as nic.contexts", (key,), at_key=True)
+        if not (
+            (isinstance(items, list) and items)
+            or (isinstance(items, Mapping) and set(items) == {"from", "to"})
+        ):
+            raise Misplaced(f"got {items!r}, expected a list of values or {{from: A, to: B}}", (key,))
+    return dict(value)
+
+
 def read_rate(value: Any) -> str:
     """Keep the text: the traffic room parses it, :mod:`.checks` asks it to."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):

@@ -7,6 +7,7 @@ the same value again, so that a manifest's configuration can be run.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -16,6 +17,7 @@ from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 from oppcache.opp import units
 
 _NUMBER = r"[+]?(\d[\d_]*(\.\d*)?|\.\d+)([eE][-+]?\d+)?\s*"
+_NONE_A_SECOND = re.compile(r"\s*[+]?0+([.]0*)?\s*/s\s*")
 _SCALE = r"(k|K|M|G|T|Ki|Mi|Gi|Ti)?"
 
 
@@ -66,6 +68,15 @@ def positive(parse: Callable[[Any], int]) -> Callable[[Any], int]:
         return number
 
     return parse_positive
+
+
+def or_zero(parse: Callable[[Any], float]) -> Callable[[Any], float]:
+    """Return a parser of rates that also takes 0/s."""
+
+    def parse_or_zero(value: Any) -> float:
+        return 0.0 if _NONE_A_SECOND.fullmatch(str(value)) else parse(value)
+
+    return parse_or_zero
 
 
 def below_one(parse: Callable[[Any], float]) -> Callable[[Any], float]:
@@ -145,6 +156,9 @@ PACKET_RATE = _type(
 EVENT_RATE = _type(
     units.parse_events_per_second, Quantity("1/s", _identity), _EVENT_RATE, _text(_DECIMAL, "/s")
 )
+EVENT_RATE_OR_ZERO = _type(
+    or_zero(units.parse_events_per_second), Quantity("1/s", _identity), _EVENT_RATE, _text(_DECIMAL, "/s")
+)
 
 Count = Annotated[int, *COUNT]
 PositiveCount = Annotated[int, *POSITIVE]
@@ -155,5 +169,6 @@ ShareBelowOne = Annotated[float, *SHARE_BELOW_ONE]
 BitsPerSecond = Annotated[float, *BANDWIDTH]
 PacketsPerSecond = Annotated[float, *PACKET_RATE]
 EventsPerSecond = Annotated[float, *EVENT_RATE]
+EventsPerSecondOrZero = Annotated[float, *EVENT_RATE_OR_ZERO]
 OptionalPositiveCount = Annotated[int | None, *POSITIVE]
 OptionalPositiveNanoseconds = Annotated[int | None, *SPAN]

@@ -15,6 +15,7 @@ from .quantities import (
     BitsPerSecond,
     Count,
     EventsPerSecond,
+    EventsPerSecondOrZero,
     Nanoseconds,
     OptionalPositiveCount,
     OptionalPositiveNanoseconds,
@@ -201,6 +202,11 @@ class ControlFaults(Section):
     loss: Share = Field(default=0.0, title="control loss")
     duplicate: Share = Field(default=0.0, title="control duplication")
     reorder: Share = Field(default=0.0, title="control reordering")
+    delay: PositiveNanoseconds = Field(
+        default=100_000,
+        title="control lateness",
+        description="how late a reordered message or a second copy comes at most",
+    )
 
 
 class Faults(Section):
@@ -210,7 +216,15 @@ class Faults(Section):
     ring_drop: Share = Field(default=0.0, title="ring drop probability")
     nic_reset_at: Times = Field(default=(), title="NIC resets")
     cpu_crash_at: Times = Field(default=(), title="CPU crashes")
-    restart_after: OptionalPositiveNanoseconds = Field(default=None, title="restart after")
+    nic_reset_rate: EventsPerSecondOrZero = Field(
+        default=0.0, title="rate of NIC resets", description="random ones, on average"
+    )
+    cpu_crash_rate: EventsPerSecondOrZero = Field(
+        default=0.0, title="rate of CPU crashes", description="random ones, on average"
+    )
+    restart_after: Nanoseconds = Field(
+        default=0, title="restart after", description="how long a side is down"
+    )
 
 
 class FigureSpec(Section):
@@ -262,6 +276,26 @@ class Experiment(Section):
             propertyNames={"pattern": r"^[a-z]+(\.[A-Za-z0-9_-]+)*$"},
         ),
     ] = Field(default={}, title="sweep")
+    draw: Annotated[
+        dict[str, Any],
+        PlainValidator(freeform.read_draw),
+        _free(
+            "what each seed of `oppcache stress` draws: dotted keys and a list of values, or {from: A, to: B}",
+            type="object",
+            additionalProperties={
+                "anyOf": [
+                    {"type": "array", "minItems": 1},
+                    {
+                        "type": "object",
+                        "properties": {"from": {}, "to": {}},
+                        "required": ["from", "to"],
+                        "additionalProperties": False,
+                    },
+                ]
+            },
+            propertyNames={"pattern": r"^[a-z]+(\.[A-Za-z0-9_-]+)*$"},
+        ),
+    ] = Field(default={}, title="draw")
     seeds: Annotated[
         tuple[int, ...],
         PlainValidator(freeform.read_seeds),
@@ -272,7 +306,7 @@ class Experiment(Section):
 
 
 # Keys of which one experiment has one value: they cannot be swept.
-WHOLE = ("name", "question", "sweep", "seeds", "figures", "measure")
+WHOLE = ("name", "question", "sweep", "draw", "seeds", "figures", "measure")
 # Mappings whose keys the schema does not list.
 FREE = ("program", "traffic.generator", "cache.admission")
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from .plan import RunPlan
+from .schema import Faults as Section
+from .schema import Traffic
 from .store import save_run
 
 
@@ -75,8 +77,12 @@ def warm_up_source(plan: RunPlan) -> None:
         pass
 
 
-def make_setup(plan: RunPlan) -> Any:
-    """Return the :class:`oppcache.hybrid.Setup` of a run."""
+def make_setup(plan: RunPlan, program: Any = None) -> Any:
+    """Return the :class:`oppcache.hybrid.Setup` of a run.
+
+    Args:
+        program: that of the plan, if it has been loaded already.
+    """
     from oppcache.hybrid import Control, Cpu, Link, Migration, ReleaseSettings, RuleSettings, Setup
     from oppcache.slowpath import Law, Service
 
@@ -84,7 +90,7 @@ def make_setup(plan: RunPlan) -> Any:
 
     config, resolved = plan.config, plan.resolved
     return Setup(
-        program=load(resolved.program, resolved.parameters),
+        program=program or load(resolved.program, resolved.parameters),
         source=make_source(plan),
         contexts=config.nic.contexts,
         eviction=resolved.eviction,
@@ -112,7 +118,9 @@ def make_setup(plan: RunPlan) -> Any:
             config.consistency.resend,
             config.consistency.retries,
             config.consistency.writeback_interval or 0,
+            config.consistency.checkpoint_interval,
         ),
+        faults=make_faults(config.faults),
         hazard=config.nic.hazard or "",
         organisation=config.nic.organisation or "",
         rules=RuleSettings(
@@ -128,22 +136,39 @@ def make_setup(plan: RunPlan) -> Any:
     )
 
 
+def make_faults(section: Section) -> Any:
+    """Return the :class:`oppcache.hybrid.Faults` of a ``faults`` section."""
+    from oppcache.hybrid import ControlFaults, Faults
+
+    return Faults(**dict(section) | {"control": ControlFaults(**dict(section.control))})
+
+
 def make_source(plan: RunPlan, rate: float | None = None) -> Any:
     """Return the run's packets: a capture, or a generator with the run's seed; paced, then limited.
 
     Args:
         rate: packets/s instead of the file's ``traffic.rate``.
     """
-    from oppcache import traffic
 
     section = plan.config.traffic
+    return paced(first_source(plan, plan.seed, section.packets), section, rate)
+
+
+def first_source(plan: RunPlan, seed: int, packets: int | None) -> Any:
+    """Return the run's packets as the capture has them, or as the generator makes so many from a seed."""
+    from oppcache import traffic
+
     if plan.resolved.capture is not None:
-        source: traffic.PacketSource = traffic.open_capture(plan.resolved.capture)
-    else:
-        assert section.generator is not None
-        source = traffic.make_generator(
-            section.generator, seed=plan.seed, packets=section.packets, base=plan.resolved.generator_base
-        )
+        return traffic.open_capture(plan.resolved.capture)
+    generator = plan.config.traffic.generator
+    assert generator is not None
+    return traffic.make_generator(generator, seed=seed, packets=packets, base=plan.resolved.generator_base)
+
+
+def paced(source: Any, section: Traffic, rate: float | None = None) -> Any:
+    """Return packets in the times and numbers that a ``traffic`` section says."""
+    from oppcache import traffic
+
     if rate is not None:
         source = traffic.retime(source, traffic.Rate("packets", rate))
     elif section.rate != "as-captured":

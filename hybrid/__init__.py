@@ -7,7 +7,7 @@ last and gives an :class:`Outcome` (metrics, series, final state). :class:`Hybri
 if __name__ != "oppcache.hybrid":
     raise ImportError(f"import oppcache.hybrid, not {__name__}: a second copy would not share its classes")
 
-from .faults import PolicyFault
+from .faults import ControlFaults, Faults, PolicyFault
 from .release import ReleaseSettings
 from .setup import Control, Cpu, Link, Migration, Outcome, RuleSettings, Setup
 from .simulation import simulate
@@ -16,7 +16,9 @@ from .warm import warm_up
 
 __all__ = [
     "Control",
+    "ControlFaults",
     "Cpu",
+    "Faults",
     "HybridMachine",
     "Link",
     "Migration",

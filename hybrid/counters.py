@@ -39,6 +39,7 @@ class Count(IntEnum):
     DROPS_QUEUE = auto()
     DROPS_NIC = auto()
     DROPS_PROTOCOL = auto()  # packets that a protocol drops on purpose
+    DROPS_CRASH = auto()  # packets lost in a NIC reset or CPU crash, or while a side was down
     LOST_UPDATES = auto()
     STALE_READS = auto()
     DUPLICATE_UPDATES = auto()
@@ -47,6 +48,9 @@ class Count(IntEnum):
     CONTROL_MESSAGES = auto()
     CONTROL_BYTES = auto()
     RELEASES = auto()  # contexts that gave their slots up without a newcomer
+    CONTROL_FAULTS = auto()  # messages lost, duplicated or made late
+    NIC_RESETS = auto()
+    CPU_CRASHES = auto()
     IMPOSSIBLE = auto()  # events that a protocol's table says cannot be
     FAULT = auto()  # not a count: a policy chose an impossible slot
 

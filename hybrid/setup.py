@@ -15,6 +15,7 @@ from oppcache.slowpath.cores import Service
 from oppcache.traffic.source import PacketSource
 
 from .counters import Metric
+from .faults import Faults
 from .release import ReleaseSettings
 
 # Protocols whose tables the engine runs. The others keep outputs back, or run the program on the NIC alone: they can be
@@ -92,6 +93,7 @@ class Migration:
         hold_timeout, resend: see the protocol's page.
         retries: tries before a promotion is given up.
         writeback_interval: how often an owner sends a copy of its context to the CPU.
+        checkpoint_interval: how often the CPU's contexts are copied to where a crash leaves them.
     """
 
     hold: int = 8
@@ -99,6 +101,7 @@ class Migration:
     resend: int = 50_000
     retries: int = 8
     writeback_interval: int = 0
+    checkpoint_interval: int = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,7 @@ class Setup:
         hazard: what the pipeline does about packets of one context close behind each other: ``stall``, ``stale`` or
             ``none``; empty: as the profile says.
         organisation: of the context tables; empty: as the profile says.
+        faults: what goes wrong.
         rules: how a stage with more entries than the NIC has rows is shared.
         release: when contexts give their slots up without a newcomer.
         unit: one of :data:`UNITS`: what is cached as one, a context or all contexts of a connection.
@@ -159,6 +163,7 @@ class Setup:
     hazard: str = ""
     organisation: str = ""
     rules: RuleSettings = RuleSettings()
+    faults: Faults = field(default_factory=Faults)
     release: ReleaseSettings = field(default_factory=ReleaseSettings)
     unit: str = "context"
 

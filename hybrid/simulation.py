@@ -12,6 +12,8 @@ from oppcache.cache.loading import make_state
 from oppcache.fastpath import load_profile
 from oppcache.fastpath.slots import make_slots
 from oppcache.opp import arrays as A
+from oppcache.opp.analysis import analyse
+from oppcache.opp.classes import CONSTANT, SCRATCH
 from oppcache.opp.contexts import grow, has_room, make_store
 from oppcache.opp.errors import InputError, near_miss
 from oppcache.opp.fields import W_NOW, Layout
@@ -96,10 +98,30 @@ def check_setup(setup: Setup) -> None:
         raise InputError(f"cache.unit: got {setup.unit!r}, expected {' or '.join(UNITS)}")
     if setup.unit == "bundle" and (why := bundle_refusal(setup.timed, False)):
         raise InputError(f"cache.unit: got bundle: {why}")
+    check_faults(setup)
     if setup.contexts < 0:
         raise InputError(f"contexts: got {setup.contexts}, expected 0 or more")
     if not 0 <= setup.warmup < 1:
         raise InputError(f"warmup: got {setup.warmup}, expected a share from 0 up to 1")
+
+
+def check_faults(setup: Setup) -> None:
+    """Refuse faults of machines that cannot have them."""
+    if not setup.faults:
+        return
+    if setup.protocol == "instant":
+        raise InputError(
+            "faults: protocol instant takes no time and sends nothing, expected one such as cas-hold"
+        )
+    kept = [
+        one.variable for one in analyse(setup.program).globals if one.variable.kind not in (CONSTANT, SCRATCH)
+    ]
+    if setup.faults.crashes and kept:
+        raise InputError(
+            f"faults: program {setup.program.name!r} keeps globals ({kept[0].variable.name}), of which this version does not "
+            "say what a crash leaves, expected a program without, or no nic_reset and cpu_crash",
+            setup.program.mark,
+        )
 
 
 def count_packets(setup: Setup) -> int:

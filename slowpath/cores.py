@@ -15,10 +15,11 @@ from oppcache.opp.contexts import splitmix64
 from oppcache.opp.random_streams import kernel_state
 
 IDLE = -1
+DOWN = -2
 
 CORE_DTYPE = np.dtype(
     [
-        ("current", np.int64),  # what it works on, IDLE for nothing
+        ("current", np.int64),  # what it works on, IDLE for nothing, DOWN: it cannot
         ("done", np.int64),  # when that is finished
         ("busy", np.int64),  # time spent working
         ("served", np.int64),  # services begun

@@ -117,6 +117,25 @@ def send(queues, k, now, ready, item):
 
 
 @kernel
+def put_in_order(queues, k, now, ready, item):
+    """As :func:`send`, into a line without a limit whose items overtake each other: it goes where its time belongs."""
+    rows = queues.rows
+    inside = settle(queues, k, now)
+    at, first, mask = rows["tail"][k], rows["first"][k], rows["mask"][k]
+    while at > rows["gone"][k] and queues.ready[first + ((at - 1) & mask)] > ready:
+        queues.ready[first + (at & mask)] = queues.ready[first + ((at - 1) & mask)]
+        queues.item[first + (at & mask)] = queues.item[first + ((at - 1) & mask)]
+        at -= 1
+    queues.ready[first + (at & mask)] = ready
+    queues.item[first + (at & mask)] = item
+    rows["newest"][k] = max(rows["newest"][k], ready)
+    rows["tail"][k] += 1
+    rows["entered"][k] += 1
+    rows["waits"][k] += ready - now
+    rows["peak"][k] = max(rows["peak"][k], inside + 1)
+
+
+@kernel
 def due(queues, k):
     """When the next item of a delay line leaves (of a waiting line: when it came); :data:`FOREVER` without one."""
     rows = queues.rows

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from oppcache.cache import Admission, Eviction, load_admission, load_policy
+from oppcache.cache import Admission, Eviction
 from oppcache.cache.hooks import hooks_of
 from oppcache.cache.loading import make_state
-from oppcache.consistency import Protocol, load_protocol
-from oppcache.consistency import lower as lower_protocol
+from oppcache.consistency import Protocol
 from oppcache.consistency.interpreter import reset_entry
 from oppcache.consistency.vocabulary import (
     COMMAND_WORDS,
@@ -24,27 +23,28 @@ from oppcache.consistency.vocabulary import (
     NODE_WORDS,
     TIMERS,
 )
-from oppcache.fastpath import Profile, load_profile
+from oppcache.fastpath import Profile
 from oppcache.fastpath.organisations import organisation_of
 from oppcache.fastpath.tables import Tables, candidates_most, make_tables
 from oppcache.opp import arrays as A
 from oppcache.opp.contexts import make_store
 from oppcache.opp.errors import InputError
-from oppcache.opp.lower import Lowered, lower
+from oppcache.opp.lower import Lowered
 from oppcache.opp.machine import RESERVE
 from oppcache.opp.program import Program
 from oppcache.slowpath.cores import make_cores, make_service
-from oppcache.slowpath.queues import make_queues
+from oppcache.slowpath.queues import FOREVER, make_queues
 from oppcache.traffic import make_generator
 
 from ..account import FLOW_DTYPE, Tally, make_tally
 from ..flows import counts_flows
-from ..placement import Placement, place
+from ..placement import Placement
 from ..rehearsal import rehearse
 from ..release import make_release
-from ..rules import without_limit
 from ..setup import Setup
 from . import state as S
+from .misfortune import begin_faults, make_faults, place_faults
+from .parts import Parts, gather
 from .records import BUCKETS
 from .series import ROWS as SAMPLE_ROWS
 
@@ -57,18 +57,14 @@ _TAG_BYTES = 32  # tag, metadata and descriptor beside a packet in a ring; a con
 HAZARDS = ("none", "stall", "stale")
 
 
-def build(
-    setup: Setup, lowered: Lowered, profile: Profile, eviction: Eviction, admission: Admission
-) -> S.World:
+def build(setup: Setup, parts: Parts) -> S.World:
     """Make the arrays of a run, with nothing under way.
 
     Raises:
-        InputError: the protocol does not exist, the profile's numbers do not fit together.
+        InputError: the profile's numbers do not fit together.
     """
-    protocol = load_protocol(setup.protocol)
+    lowered, profile, placement = parts.lowered, parts.profile, parts.placement
     arrays = lowered.arrays
-    placed = without_limit(profile) if setup.rules.algorithm else profile
-    placement = place(setup.program, lowered, placed, moves_take_time=not protocol.instantaneous)
     tables = _tables(setup, arrays, profile, placement)
     slots = [int(n) for n in tables.rows["contexts"]]
     store = make_store(arrays, max(slots, default=0), capacity=4 * RESERVE)
@@ -80,8 +76,8 @@ def build(
         store=store,
         variables=arrays.globals.copy(),
         tables=tables,
-        protocol=lower_protocol(protocol),
-        policies=_policies(setup, lowered, eviction, admission, tables),
+        protocol=parts.table,
+        policies=_policies(setup, lowered, parts.eviction, parts.admission, tables),
         tally=make_tally(len(arrays.tables)),
         rows=_rows(0, False),
         pool=_pool(_FIRST_ITEMS, words),
@@ -98,13 +94,15 @@ def build(
         taken=np.zeros((2, len(arrays.entries) + stages), np.int64),
         left=np.zeros(1, np.int64),
         clock=np.zeros(S.T_WORDS, np.int64),
-        knobs=_knobs(setup, lowered, profile, protocol, placement),
+        knobs=_knobs(setup, lowered, profile, parts.protocol, placement),
         records=S.Records(
             np.zeros((S.LATENCIES, BUCKETS), np.int64),
             np.zeros(S.LATENCIES, np.float64),
             np.zeros(BUCKETS, np.int64),
         ),
         departures=S.Departures(np.zeros((0, 1), np.uint64), np.zeros((0, 5), np.int64)),
+        faults=make_faults(setup.faults, setup.migration.checkpoint_interval, setup.seed),
+        log=np.zeros((0, S.LOG_WORDS), np.int64),
         samples=np.zeros((SAMPLE_ROWS, S.SAMPLE_WORDS), np.int64),
         node=np.zeros((2, NODE_WORDS), np.int64),
         commands=np.zeros((COMMANDS_MAX, COMMAND_WORDS), np.int64),
@@ -114,7 +112,8 @@ def build(
     )
     world.node[:, N_INCARNATION] = 1
     world.clock[S.T_FREE] = _FIRST_ITEMS - 1
-    world.clock[S.T_NEXT] = 2**62
+    world.clock[S.T_NEXT] = world.clock[S.T_PATIENCE] = FOREVER
+    begin_faults(world)
     return place_rows(world)
 
 
@@ -171,7 +170,7 @@ def _plan(placement: Placement) -> np.ndarray:
 def _limits(setup: Setup, profile: Profile, stages: int) -> list[int]:
     """How much goes into each queue, in the order of :mod:`.state`."""
     limits = [_INPUT_FRAMES, setup.link.ring, _MESSAGES, setup.control.queue, _MESSAGES]
-    limits += [_TIMERS] * S.TIMER_KINDS
+    limits += [_TIMERS] * (S.Q_RX - S.Q_TIMER)
     limits += [setup.link.ring, setup.cpu.queue] * setup.cpu.cores
     return limits + [profile.number("timing.hazard_queue") or 20] * stages
 
@@ -226,6 +225,8 @@ def _knobs(
         S.P_POISON: setup.poison,
         S.P_PACED: EVENT["watch" if "watch" in protocol.sent("cpu") else "install"],
         S.P_TAG_BYTES: _TAG_BYTES,
+        S.P_CONTROL_FAULTS: bool(setup.faults.control),
+        S.P_RING_FAULTS: setup.faults.ring_drop > 0,
         S.P_CONTEXT_BYTES: 8 * stride,
     }
     values[S.P_FENCED] = bool(values[S.P_SEVERAL]) and "none" not in protocol.matrix.get("order", ())
@@ -300,7 +301,8 @@ def place_rows(world: S.World) -> S.World:
     ordered = int(world.knobs[S.P_FIRST_TABLE]) if world.knobs[S.P_ORDERED] else -1
     if ordered >= 0:
         left = enlarged(left, 2 * int(capacity[ordered]))
-    return with_lines(world._replace(tally=tally, rows=rows, left=left))
+    faults = place_faults(world, old_at, first)
+    return with_lines(world._replace(tally=tally, rows=rows, left=left, faults=faults))
 
 
 def with_lines(world: S.World) -> S.World:
@@ -342,4 +344,4 @@ def example_world() -> S.World:
     """A small world, for its type."""
     program = Program("none")
     setup = Setup(program, make_generator({"model": "zipf", "flows": 1}, 0, 0), contexts=1, profile="ideal")
-    return build(setup, lower(program), load_profile("ideal"), load_policy("lru"), load_admission("always"))
+    return build(setup, gather(setup))

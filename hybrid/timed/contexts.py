@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from oppcache._jit import kernel
-from oppcache.consistency.vocabulary import E_VERSION, NIC
+from oppcache.consistency.vocabulary import E_VERSION, EV_WB, NIC
 from oppcache.fastpath.tables import (
     candidates,
     occupant,
@@ -23,9 +23,11 @@ from oppcache.opp.contexts import hash_key
 
 from ..counters import Count
 from ..release import slot_emptied, slot_taken
+from .log import LOG_FREE, LOG_TAKE, note_context
+from .reference import world_at
 from .state import P_MOVE, STOP_FAULT, T_INSERTER, T_STOP
 
-_FAULT, _LOST = int(Count.FAULT), int(Count.LOST_UPDATES)
+_FAULT, _LOST, _STALE = int(Count.FAULT), int(Count.LOST_UPDATES), int(Count.STALE_READS)
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
 _EXISTS = np.uint64(A.CONTEXT_EXISTS)
@@ -75,6 +77,7 @@ def unpack_context(w, side, table, record, row, item):
     marks = w.rows.marks
     home = cpu_base(w, table, record)
     base = home
+    place = w.store.memory[home + A.C_PLACE]
     if side == NIC:
         base = nic_base(w, table, row)
     for i in range(w.program.tables["stride"][table]):
@@ -82,9 +85,13 @@ def unpack_context(w, side, table, record, row, item):
     if side == NIC:
         w.store.memory[base + A.C_PLACE] = np.uint64(record) + _ONE
         w.store.memory[home + A.C_PLACE] = np.uint64(marks["slot"][row])
+    elif place != _ZERO and w.pool.items["kind"][item] == EV_WB + 1:
+        w.store.memory[home + A.C_PLACE] = place  # a copy to recover from: the NIC's is the one that counts
     else:
         w.store.memory[home + A.C_PLACE] = _ZERO
         reckon(w, row, np.int64(w.store.memory[home + A.C_VERSION]))
+    if w.log.shape[0] > 0:
+        note_context(w.here, np.int64(LOG_TAKE), np.int64(side), table, record, base)
 
 
 @kernel
@@ -112,6 +119,16 @@ def reckon(w, row, version):
     if lost > marks["lost"][row]:
         w.tally.counts[_LOST] += lost - marks["lost"][row]
         marks["lost"][row] = lost
+
+
+@kernel(forceinline=False)
+def fall_behind(here, row, version):
+    """A packet is about to run on a copy that lacks updates: a crash has set it back, or the read is stale."""
+    w = world_at(here)
+    if w.faults.fallen.shape[0] > 0 and w.faults.fallen[row] == w.rows.marks["applied"][row] + 1:
+        reckon(w, row, version)
+    else:
+        w.tally.counts[_STALE] += 1
 
 
 @kernel
@@ -152,6 +169,8 @@ def give_slot_back(w, table, record, row):
         w.store.memory[home + A.C_PLACE] = _ZERO
     remove_context(w.tables, table, w.rows.marks["slot"][row] - 1)
     w.rows.marks["slot"][row] = 0
+    if w.log.shape[0] > 0:
+        note_context(w.here, np.int64(LOG_FREE), np.int64(NIC), table, record, np.int64(-1))
 
 
 @kernel

@@ -27,11 +27,12 @@ from .fences import bounce_returned, left_cpu, note_ran
 from .handover import GONE, RUN, make_room
 from .leaving import depart, lose, send_out
 from .link import home_of, insertions_full
+from .log import note_choices
 from .nic import apply, look, may_run, note_away, resume, suspend
 from .pool import clear_tag, free_item, pull, push
 from .reference import world_at
 from .signals import do_deferred, want_promote
-from .state import NOBODY, OWNED, P_INSTANT, P_SEVERAL, PACKET, Q_RX, W_BEHIND, W_BOUNCED
+from .state import NOBODY, OWNED, P_INSTANT, P_SEVERAL, PACKET, Q_RX, T_CPU_UP, W_BEHIND, W_BOUNCED
 from .watching import closes_on_cpu
 
 _QUEUE = int(Count.DROPS_QUEUE)
@@ -86,6 +87,9 @@ def start(w, core, now):
 def cpu_message(here, item, now, insert, remove, react):
     """A control message or a marker has reached the CPU."""
     w = world_at(here)
+    if now < w.clock[T_CPU_UP]:
+        free_item(w, item)
+        return
     key = w.pool.message[item, M_KEY]
     for i in range(w.message.shape[0]):
         w.message[i] = w.pool.message[item, i]
@@ -153,6 +157,8 @@ def run_on_cpu(w, item, core, now, seed, victim, insert, remove, react, admit):
             apply(w, item, stage, row, base)
         ran = stage
         stage = carry_out(w.program, w.store, w.variables, stage, entry, record, base, vector, w.scratch)
+        if w.log.shape[0] > 0 and w.scratch[A.S_CHOICES] > np.uint64(0):
+            note_choices(w.here, item, np.int64(CPU), ran)
         if w.policies.release.ends and record >= 0 and closes_on_cpu(w.here, table, record, row, vector):
             w.rows.marks["wanted"][row] = 0
         elif record >= 0 and exists(w, base):
@@ -193,9 +199,12 @@ def _ask(here, item, table, record, core, stage, now, insert, remove, react):
     if items["flags"][item] & OWNED:
         items["flags"][item] &= ~np.int64(OWNED)
         w.rows.marks["again"][row] -= 1
+        items["going"][item] = row + 1
         clear_tag(w, item)
         if w.protocol.states["owns"][CPU, w.rows.cpu[row, E_STATE]] == 1:
             return np.int64(RUN)
+    elif items["going"][item] == row + 1:
+        pass  # it is the one that has been let go, in a later stage on the same context
     elif w.rows.marks["again"][row] > 0:
         # It was being served when those held before it were let go: it comes behind them.
         push(w, w.again, 1 + core, 0, item)

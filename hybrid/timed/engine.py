@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, NamedTuple
 
-import numba
 from numba import types
 
 from oppcache._jit import JIT_DISABLED, kernel
@@ -14,6 +13,7 @@ from oppcache.cache.contract import ADMISSION_SIGNATURES, EVICTION_SIGNATURES
 from .build import example_world
 from .events import other_event, run_events
 from .handover import side_event
+from .reference import world_type
 from .state import World
 
 
@@ -49,7 +49,7 @@ def engine_for(world: World) -> Engine:
     """The kernels for a run's world; all worlds are of one type."""
     if JIT_DISABLED:
         return Engine(run_events, side_event, other_event)
-    return engine(numba.typeof(world))
+    return engine(world_type())
 
 
 def warm_up() -> None:

@@ -16,6 +16,7 @@ from ..account import enter
 from ..counters import Count
 from .ahead import look_ahead
 from .cpu import arrive, cpu_message, finish, settle_wishes
+from .crash import fault_event, lose_in_crash
 from .fences import fence_bounce
 from .handover import nic_message, set_timer
 from .leaving import lose_entering
@@ -30,19 +31,24 @@ from .state import (
     PACKET,
     Q_INPUT,
     Q_INSERT,
+    Q_LATE,
     Q_RX,
     Q_TIMER,
     Q_TO_CPU,
     Q_TO_NIC,
     Q_TX,
     STOP_STORE,
+    STOP_STUCK,
+    T_FAULT,
     T_FINAL,
     T_INSERTER,
     T_MEASURED,
     T_NEXT,
     T_NEXT_KIND,
+    T_NIC_UP,
     T_NOW,
     T_ORIGIN,
+    T_PATIENCE,
     T_PIPELINE,
     T_SAMPLE_AT,
     T_STOP,
@@ -51,6 +57,7 @@ from .state import (
 )
 
 _NIC_DROPS, _PACKETS = int(Count.DROPS_NIC), int(Count.PACKETS)
+_DROPS_CRASH = int(Count.DROPS_CRASH)
 _FOREVER = np.int64(FOREVER)
 _PS = np.int64(1000)
 _WRITEBACK = 3
@@ -69,6 +76,7 @@ def _earlier(w, time, kind):
 def find_next(w):
     """Find the next event that is not a packet's entering the NIC; of several at one time, the first listed here."""
     w.clock[T_NEXT] = _FOREVER
+    _earlier(w, w.clock[T_FAULT], Q_LATE)
     busy = w.clock[T_INSERTER]
     _earlier(w, max(due(w.queues, Q_TO_NIC), busy), Q_TO_NIC)
     _earlier(w, max(due(w.queues, Q_INSERT), busy), Q_INSERT)
@@ -107,6 +115,8 @@ def _take_event(w, seed, victim, insert, remove, react, admit):
         finish(w.here, kind - _DONE, now, seed, victim, insert, remove, react, admit)
     elif kind >= Q_RX:
         arrive(w, take(w.queues, kind), (kind - Q_RX) // 2, now)
+    elif kind == Q_LATE:
+        fault_event(w.here, now, victim, insert, remove, react)
     elif kind >= Q_TIMER:
         _ring(w, due(w.queues, kind), take(w.queues, kind), now, insert, remove, react)
     elif kind == Q_TO_CPU:
@@ -121,6 +131,9 @@ def _come_back(w, item, now, victim, insert, remove, react):
         nic_message(w.here, item, now, victim, insert, remove, react)
         find_next(w)
         return np.int64(0)
+    if now < w.clock[T_NIC_UP]:
+        lose_in_crash(w, item, now)
+        return np.int64(0)
     if w.pool.items["stage"][item] == w.program.stages.shape[0]:
         settle_wishes(w.here, item, now, victim, insert, remove, react)
     return np.int64(1)
@@ -129,6 +142,10 @@ def _come_back(w, item, now, victim, insert, remove, react):
 @kernel
 def _ring(w, time, item, now, insert, remove, react):
     """A timer has run out, unless it was set again or stopped meanwhile."""
+    if w.clock[T_FINAL] == 1:
+        w.clock[T_PATIENCE] -= 1
+        if w.clock[T_PATIENCE] < 0:
+            w.clock[T_STOP] |= STOP_STUCK
     side = item >> np.int64(60)
     table, record = (item >> np.int64(32)) & np.int64(0xFFF_FFFF), item & np.int64(0xFFFF_FFFF)
     row = w.tally.flow_at[table] + record
@@ -161,6 +178,7 @@ def admit_packet(w, vector, came, leaver):
     items["verdict"][0] = 0
     items["port"][0] = 0
     items["touched"][0] = 0
+    items["going"][0] = 0
     items["leaver"][0] = leaver
     items["flags"][0] = 0
     if w.clock[T_MEASURED]:
@@ -220,8 +238,8 @@ def run_events(w, vectors, leavers, start, stop, seed, hit, victim, insert, remo
             i += 1
             if w.tally.counts[_PACKETS] >= w.clock[T_SAMPLE_AT] and w.clock[T_MEASURED]:
                 take_sample(w.here, came)
-            if not pass_through(w.queues, Q_INPUT, came, time):
-                w.tally.counts[_NIC_DROPS] += 1
+            if came < w.clock[T_NIC_UP] or not pass_through(w.queues, Q_INPUT, came, time):
+                w.tally.counts[_DROPS_CRASH if came < w.clock[T_NIC_UP] else _NIC_DROPS] += 1
                 lose_entering(w, np.int64(0), vectors[i - 1], came)
                 continue
             item = np.int64(0)

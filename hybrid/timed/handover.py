@@ -109,6 +109,7 @@ from .state import (
     T_EXIT,
     T_HELD,
     T_HELD_PEAK,
+    T_NIC_UP,
     T_STOP,
     TIMER_AGAIN,
     W_FENCES,
@@ -465,9 +466,10 @@ def _take_message(w, item, now, victim, insert, remove, react):
         w.rows.marks["queued"][row] = 0
         if w.rows.timers[row, CPU] != NOBODY:
             set_timer(w, np.int64(CPU), table, record, row, now)  # an answer can be awaited from now on
-    if kind == EV_BFENCE and w.protocol.cells["rows"][NIC, w.rows.nic[row, E_STATE], kind] < 0:
-        # A table that does not speak of it.
-        if not put_rx(w.here, item, home_of(w, table, record), leave_nic(w, now)):
+    down = now < w.clock[T_NIC_UP]
+    if down or (kind == EV_BFENCE and w.protocol.cells["rows"][NIC, w.rows.nic[row, E_STATE], kind] < 0):
+        # It is lost, or the table does not speak of it.
+        if down or not put_rx(w.here, item, home_of(w, table, record), leave_nic(w, now)):
             free_item(w, item)
         return np.int64(NOBODY)
     room = np.int64(0)

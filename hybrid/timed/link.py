@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from oppcache._jit import kernel
-from oppcache.consistency.vocabulary import EV_CTX, EV_INSTALL, EV_WB, M_KEY, MESSAGE_WORDS
+from oppcache.consistency.vocabulary import CPU, EV_CTX, EV_INSTALL, EV_WB, M_KEY, MESSAGE_WORDS, NIC
 from oppcache.opp.contexts import splitmix64
 from oppcache.slowpath.queues import send, settle
 
 from ..counters import Count
+from .faulty import ARRIVES, LATE, befall, ring_drops
 from .reference import world_at
 from .state import (
     P_BANDWIDTH,
@@ -17,9 +18,11 @@ from .state import (
     P_CONTEXT_BYTES,
     P_CONTROL,
     P_CONTROL_BANDWIDTH,
+    P_CONTROL_FAULTS,
     P_INSERT,
     P_INSTANT,
     P_PACED,
+    P_RING_FAULTS,
     P_RX,
     P_TAG_BYTES,
     P_TX,
@@ -67,6 +70,8 @@ def _wire_time(w, item):
 def put_rx(here, item, core, now):
     """Put an item into a core's RX ring at ``now``, not before what is in it; return whether there was room."""
     w = world_at(here)
+    if w.knobs[P_RING_FAULTS] and ring_drops(w.here):
+        return False
     size, time = _wire_time(w, item)
     w.pool.items["core"][item] = core
     sent = max(now, w.clock[T_RX]) + time
@@ -81,6 +86,8 @@ def put_rx(here, item, core, now):
 def put_tx(here, item, now):
     """Put an item into the TX ring; return whether there was room."""
     w = world_at(here)
+    if w.knobs[P_RING_FAULTS] and ring_drops(w.here):
+        return False
     size, time = _wire_time(w, item)
     sent = max(now, w.clock[T_TX]) + time
     if not send(w.queues, Q_TX, now, sent + w.knobs[P_TX], item):
@@ -142,6 +149,11 @@ def send_to_nic(here, item, kind, now):
             w.pool.vectors[waiting, i] = w.pool.vectors[item, i]
         return False
     sent = max(now, w.clock[T_CONTROL_OUT]) + _charge(w, kind)
+    if w.knobs[P_CONTROL_FAULTS]:
+        fate = befall(w.here, item, np.int64(NIC), now, sent + w.knobs[P_CONTROL])
+        if fate != ARRIVES:
+            w.clock[T_CONTROL_OUT] = sent
+            return fate == LATE
     if not paced:
         w.clock[T_CONTROL_OUT] = sent
         return send(w.queues, Q_TO_NIC, now, sent + w.knobs[P_CONTROL], item)
@@ -165,4 +177,8 @@ def send_to_cpu(here, item, kind, now):
         return send(w.queues, Q_TO_CPU, now, now, item)
     sent = max(now, w.clock[T_CONTROL_IN]) + _charge(w, kind)
     w.clock[T_CONTROL_IN] = sent
+    if w.knobs[P_CONTROL_FAULTS]:
+        fate = befall(w.here, item, np.int64(CPU), now, sent + w.knobs[P_CONTROL])
+        if fate != ARRIVES:
+            return fate == LATE
     return send(w.queues, Q_TO_CPU, now, sent + w.knobs[P_CONTROL], item)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .run import TimedRun
 
 _SHARES = {"p50": 0.5, "p99": 0.99, "p999": 0.999}
-_LOSSES = (Count.DROPS_RING, Count.DROPS_QUEUE, Count.DROPS_NIC, Count.DROPS_PROTOCOL)
+_LOSSES = (Count.DROPS_RING, Count.DROPS_QUEUE, Count.DROPS_NIC, Count.DROPS_PROTOCOL, Count.DROPS_CRASH)
 _KINDS = ("hit", "delayed", "miss")
 
 
@@ -52,6 +52,9 @@ def metrics_of(run: TimedRun) -> dict[str, Metric]:
         "drops_ring": int(counts[Count.DROPS_RING]),
         "drops_queue": int(counts[Count.DROPS_QUEUE]),
         "drops_nic": int(counts[Count.DROPS_NIC] + counts[Count.DROPS_PROTOCOL]),
+        "drops_crash": int(counts[Count.DROPS_CRASH]),
+        "packets_stuck": packets_under_way(world),
+        "impossible_events": int(counts[Count.IMPOSSIBLE]),
         "loss_rate": ratio(sum(int(counts[kind]) for kind in _LOSSES), int(counts[Count.PACKETS])),
         "held_packets_max": int(world.clock[S.T_HELD_PEAK]),
         "stall_time": int(world.clock[S.T_STALL]) * 1e-12,
@@ -100,6 +103,9 @@ def _costs(run: TimedRun) -> dict[str, Metric]:
         "pcie_bytes": int(counts[Count.PCIE_BYTES]),
         "control_messages": int(counts[Count.CONTROL_MESSAGES]),
         "control_bytes": int(counts[Count.CONTROL_BYTES]),
+        "control_faults": int(counts[Count.CONTROL_FAULTS]),
+        "nic_resets": int(counts[Count.NIC_RESETS]),
+        "cpu_crashes": int(counts[Count.CPU_CRASHES]),
         "migration_time_p50": percentile(migrations, 0.5),
         "migration_time_p99": percentile(migrations, 0.99),
     }
@@ -113,6 +119,14 @@ def _first_flows(run: TimedRun) -> np.ndarray:
         return world.tally.flows[:0]
     first = int(world.tally.flow_at[table])
     return world.tally.flows[first : first + int(world.store.tables["used"][table])]
+
+
+def packets_under_way(world: S.World) -> int:
+    """Packets that are still in a buffer, a ring or a queue: in the end, those that nobody will let go."""
+    busy = np.ones(len(world.pool.items), bool)
+    busy[0] = False
+    busy[world.pool.free[: int(world.clock[S.T_FREE])]] = False
+    return int((world.pool.items["kind"][busy] == S.PACKET).sum())
 
 
 def lost_at_the_end(world: S.World) -> int:

@@ -24,11 +24,12 @@ from oppcache.opp.step import begin, carry_out, choose, find_context
 from ..account import LOOKED_UP, meet
 from ..counters import Count
 from ..release import slot_used
-from .contexts import exists, nic_base, reckon, take_slot
+from .contexts import exists, fall_behind, nic_base, reckon, take_slot
 from .following import follow
 from .handover import RUN
 from .hazards import remember, see_stale, wait_for_hazard
 from .leaving import depart, lose_entering
+from .log import note_application, note_choices
 from .order import is_behind, line_up, step_out
 from .pool import clear_tag, free_item, keep
 from .reference import world_at
@@ -58,11 +59,7 @@ from .state import (
 )
 from .watching import note_lookup, release_due, show
 
-_STALE, _DUPLICATE, _REORDERS = (
-    int(Count.STALE_READS),
-    int(Count.DUPLICATE_UPDATES),
-    int(Count.REORDERS),
-)
+_DUPLICATE, _REORDERS = int(Count.DUPLICATE_UPDATES), int(Count.REORDERS)
 _NIC_DROPS, _FROZEN, _ENTRY = int(Count.DROPS_NIC), int(Count.DROPS_PROTOCOL), int(Count.ENTRY_EVICTIONS)
 _ONE = np.int64(1)
 
@@ -114,8 +111,11 @@ def apply(w, item, stage, row, base):
         counts[_DUPLICATE] += 1
     items["applied"][item] |= bit
     applied = marks["applied"][row]
-    if np.int64(w.store.memory[base + A.C_VERSION]) < applied - marks["lost"][row]:
-        counts[_STALE] += 1
+    version = np.int64(w.store.memory[base + A.C_VERSION])
+    if version < applied - marks["lost"][row]:
+        fall_behind(w.here, row, version)
+    if w.log.shape[0] > 0:
+        note_application(w.here, item, stage, row, base)
     marks["applied"][row] = applied + 1
     if w.plan["ordered"][stage]:
         number = items["id"][item] + 1
@@ -315,6 +315,8 @@ def visit(w, item, vector, ahead, now, seed, hit, insert, remove, react):
             _note_use(w, item, stage, table, row, base, now, hit)
         ran = stage
         stage = carry_out(w.program, w.store, w.variables, stage, entry, record, base, vector, w.scratch)
+        if w.log.shape[0] > 0 and w.scratch[A.S_CHOICES] > np.uint64(0):
+            note_choices(w.here, item, np.int64(NIC), ran)
         if image >= 0:
             remember(w, table, ran, base, image)
             reckon(w, row, np.int64(w.store.memory[base + A.C_VERSION]))

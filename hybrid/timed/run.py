@@ -7,31 +7,35 @@ from typing import NamedTuple
 
 import numpy as np
 
-from oppcache.cache import Admission, Eviction, load_admission, load_policy
+from oppcache.cache import Admission, Eviction
 from oppcache.consistency.vocabulary import EV_UNRUNNABLE, NIC
-from oppcache.fastpath import load_profile
 from oppcache.opp.contexts import grow, has_room
 from oppcache.opp.errors import InputError
 from oppcache.opp.fields import W_NOW
-from oppcache.opp.lower import Lowered, lower
+from oppcache.opp.lower import Lowered
 from oppcache.opp.machine import RESERVE
 from oppcache.opp.snapshot import snapshot
 from oppcache.slowpath.queues import grown
+from oppcache.traffic.source import PacketSource
 
 from ..counters import COUNTS, Count
 from ..faults import impossible_slot
 from ..flows import FlowCounter, counts_flows
-from ..rules import RuleCaching, limited
+from ..rules import RuleCaching
 from ..setup import Observer, Outcome, Setup
 from . import series
 from . import state as S
 from .build import build, enlarged, full_lines, larger_pool, place_rows, with_lines
 from .engine import engine_for
 from .metrics import metrics_of
+from .misfortune import PATIENCE, begin_patience
+from .parts import Parts, gather
 from .records import latency_columns
 
 Progress = Callable[[int], None]
+Watcher = Callable[[np.ndarray], None]
 _DEPARTURES = 1 << 14
+_LOG = 1 << 14
 _BATCH = 1 << 16  # packets of a call of the kernel
 
 
@@ -48,18 +52,20 @@ class Departed(NamedTuple):
 class TimedRun:
     """One run from its first packet to the moment when all is quiet."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, parts: Parts | None = None, source: PacketSource | None = None) -> None:
+        parts = parts or gather(setup)
         self.setup = setup
-        self.lowered: Lowered = lower(setup.program)
-        self.profile = limited(load_profile(setup.profile), setup.rules)
-        self.eviction: Eviction = load_policy(setup.eviction)
-        self.admission: Admission = load_admission(setup.admission)
+        self.source = source or setup.source
+        self.lowered: Lowered = parts.lowered
+        self.profile = parts.profile
+        self.eviction: Eviction = parts.eviction
+        self.admission: Admission = parts.admission
         if self.eviction.needs_next_use:
             raise InputError(
                 f"eviction {self.eviction.name}: the order of lookups is not known beforehand where things take "
                 "time; it needs nic.profile ideal and protocol instant"
             )
-        self.world = build(setup, self.lowered, self.profile, self.eviction, self.admission)
+        self.world = build(setup, parts)
         self.engine = engine_for(self.world)
         self.rules = RuleCaching(self.lowered, self.profile, setup.rules)
         self._check_rules()
@@ -67,14 +73,26 @@ class TimedRun:
         self._noted = self.world.taken.sum(axis=0)
         self.flows = None if counts_flows(setup.program) else FlowCounter()
         self.measured_from = self.last_came = 0
+        self.watch: Watcher | None = None
+        self.patience = PATIENCE if setup.faults else 0
 
-    def run(self, packets: int, progress: Progress | None, observe: Observer | None) -> Outcome:
+    def run(
+        self,
+        packets: int,
+        progress: Progress | None = None,
+        observe: Observer | None = None,
+        watch: Watcher | None = None,
+    ) -> Outcome:
         """Run.
 
         Args:
             packets: that come before counting begins.
+            watch: given what happens to contexts, ``int64[n, LOG_WORDS]``, in pieces: see :mod:`.log`.
         """
         done, skip = 0, packets
+        self.watch = watch
+        if watch is not None:
+            self.world = self.world._replace(log=np.zeros((_LOG, S.LOG_WORDS), np.int64))
         if observe is not None:
             rows = (_DEPARTURES, self.lowered.layout.words)
             departures = S.Departures(np.zeros(rows, np.uint64), np.zeros((_DEPARTURES, 5), np.int64))
@@ -101,17 +119,19 @@ class TimedRun:
             if progress is not None:
                 progress(done)
         self.world.clock[S.T_FINAL] = 1
+        begin_patience(self.world, self.patience)
         nothing = np.zeros((0, self.lowered.layout.words), np.uint64)
         self._take(nothing, np.zeros(0, np.int64), 0, 0, observe)
         if observe is not None:
             self._show(observe)
+        self._show_log()
         return self._outcome()
 
     def _chunks(self) -> Iterator[np.ndarray]:
         """The packets in larger batches than the source's: each call of the kernel costs about a millisecond."""
         rows = np.zeros((_BATCH, self.lowered.layout.words), np.uint64)
         filled = 0
-        for chunk in self.setup.source.chunks(self.lowered.layout):
+        for chunk in self.source.chunks(self.lowered.layout):
             at = 0
             while at < len(chunk):
                 count = min(len(chunk) - at, _BATCH - filled)
@@ -182,7 +202,7 @@ class TimedRun:
                         self.engine.other,
                     )
                 )
-                if clock[S.T_STOP] == 0:
+                if clock[S.T_STOP] == 0 or clock[S.T_STOP] & S.STOP_STUCK:
                     return
                 self._make_room(int(clock[S.T_STOP]), observe)
                 clock[S.T_STOP] = 0
@@ -200,6 +220,8 @@ class TimedRun:
                 self.world = self.world._replace(queues=grown(self.world.queues, k))
         if stop & S.STOP_SAMPLES:
             series.halve(self.world)
+        if stop & S.STOP_LOG:
+            self._show_log()
         if stop & S.STOP_DEPARTURES and observe is not None:
             self._show(observe)
 
@@ -209,6 +231,13 @@ class TimedRun:
         self.world.clock[S.T_LEFT] = 0
         fate = self.world.departures.fate[:count].copy()
         observe(self.world.departures.vectors[:count].copy(), Departed(*fate.T))
+
+    def _show_log(self) -> None:
+        """Give what has happened to contexts to whoever watches."""
+        count = int(self.world.clock[S.T_LOGGED])
+        self.world.clock[S.T_LOGGED] = 0
+        if self.watch is not None:
+            self.watch(self.world.log[:count].copy())
 
     def _begin_measuring(self) -> None:
         """The warm-up is over: forget what was counted, keep what is cached and under way."""
@@ -231,7 +260,7 @@ class TimedRun:
 
     def _outcome(self) -> Outcome:
         world = self.world
-        if world.tally.counts[Count.IMPOSSIBLE]:
+        if world.tally.counts[Count.IMPOSSIBLE] and not self.setup.faults:
             raise InputError(
                 f"protocol {self.setup.protocol!r}: {int(world.tally.counts[Count.IMPOSSIBLE])} events came in states "
                 "whose table calls them impossible"
@@ -240,7 +269,7 @@ class TimedRun:
         return Outcome(
             metrics=metrics_of(self),
             series={"hit_rate": series.columns(world), "latency": latency_columns(world.records.latency)},
-            counts=self.setup.source.counts(),
+            counts=self.source.counts(),
             contexts=lambda: snapshot(self.lowered, world.store),
             globals=dict(zip(names, map(int, world.variables), strict=True)),
         )

@@ -42,6 +42,7 @@ ITEM_DTYPE = _dtype(
     "touched",  # rows in World.touched
     "before",  # in its flow's line, see .order; 0: nobody
     "behind",
+    "going",  # it was held at this row (+ 1) on the CPU, and has not been at another since
 )
 PACKET = 0
 NOBODY = -1
@@ -49,7 +50,8 @@ NOBODY = -1
 # Flags of an item besides LOOKED_UP and CROSSED.
 # OWNED: it was held, and is to be run on the context of the side that held it.
 # LINED: it is in its flow's line. AWAY: it is in an RX ring or on the CPU. PARKED: it waits for older ones of its flow.
-DELAYED, MEASURED, BOUNCED, OWNED, LINED, AWAY, PARKED = 4, 8, 16, 32, 64, 128, 256
+# DOOMED: it is about to be lost in a crash.
+DELAYED, MEASURED, BOUNCED, OWNED, LINED, AWAY, PARKED, DOOMED = 4, 8, 16, 32, 64, 128, 256, 512
 
 
 class Pool(NamedTuple):
@@ -122,6 +124,21 @@ class Departures(NamedTuple):
     fate: np.ndarray  # int64[n, 5]: number, verdict (−1: lost), port, flags, time
 
 
+class Faults(NamedTuple):
+    """What goes wrong in a run: see :mod:`.faulty` and :mod:`.crash`."""
+
+    shares: np.ndarray  # float64[FAULT_SHARES]: how often each kind of small fault happens
+    random: np.ndarray  # uint64[FAULT_STREAMS, 1]: their random streams
+    clock: np.ndarray  # int64[F_WORDS]
+    schedule: np.ndarray  # int64[n, 2]: time and side of each crash, in order of time
+    fallen: (
+        np.ndarray
+    )  # int64[rows]: packets applied when a crash last set a context back, + 1; without crashes no rows
+    copies: (
+        np.ndarray
+    )  # uint64[rows, words]: the last checkpoint of each context; without CPU crashes no rows
+
+
 class Records(NamedTuple):
     """Histograms and sums of a run."""
 
@@ -142,10 +159,11 @@ LATENCIES = 3  # hit, delayed, miss
 (
     T_NOW, T_ORIGIN, T_PIPELINE, T_EXIT, T_RX, T_TX, T_CONTROL_IN, T_CONTROL_OUT, T_TOKENS, T_NEXT, T_NEXT_KIND,
     T_FREE, T_STOP, T_HELD, T_HELD_PEAK, T_LEFT, T_INSERTER, T_STALL, T_FINAL, T_MEASURED, T_SAMPLES, T_SAMPLE_AT,
-    T_WINDOW, T_BOUNCES, T_WORDS,
-) = range(25)  # fmt: skip
+    T_WINDOW, T_BOUNCES, T_FAULT, T_NIC_UP, T_CPU_UP, T_PATIENCE, T_LOGGED, T_WORDS,
+) = range(30)  # fmt: skip
 # Why the kernel came back.
 STOP_STORE, STOP_POOL, STOP_QUEUE, STOP_DEPARTURES, STOP_FAULT, STOP_SAMPLES = 1, 2, 4, 8, 16, 32
+STOP_STUCK, STOP_LOG = 64, 128
 
 # A sample: the time, sums since counting began, then how full things are (the fullest of several).
 (
@@ -159,19 +177,33 @@ STOP_STORE, STOP_POOL, STOP_QUEUE, STOP_DEPARTURES, STOP_FAULT, STOP_SAMPLES = 1
     P_RX, P_TX, P_BANDWIDTH, P_CONTROL, P_CONTROL_BANDWIDTH, P_INSERT, P_BURST, P_MOVE,
     P_HOLD, P_RETRIES, P_RESERVE, P_FIRST_TABLE, P_STAGES, P_FLOWS, P_INSTANT, P_POISON, P_TAG_BYTES, P_CONTEXT_BYTES,
     P_ORDERED, P_PACED, P_FIXED, P_SHORT_CYCLES, P_SHORT_BYTES, P_SEVERAL, P_EGRESS, P_FENCED,
-    P_EVICTS, P_TAKES, P_ALONE, P_TIMER,
-) = range(37)  # fmt: skip
+    P_EVICTS, P_TAKES, P_ALONE, P_CONTROL_FAULTS, P_RING_FAULTS, P_TIMER,
+) = range(39)  # fmt: skip
 HAZARD_NONE, HAZARD_STALL, HAZARD_STALE = range(3)
 
-# Queues, by number: the NIC's input, the ring to it, messages to it, inserts, messages to the CPU, timers;
-# then a ring and a waiting line for each core.
+# Queues, by number: the NIC's input, the ring to it, messages to it, inserts, messages to the CPU, timers, control
+# messages that a fault has made late; then a ring and a waiting line for each core.
 Q_INPUT, Q_TX, Q_TO_NIC, Q_INSERT, Q_TO_CPU, Q_TIMER = range(6)
 TIMER_FIRST = 1  # the resend timer, as in TIMERS
 TIMER_AGAIN = len(TIMERS)  # a resend timer that runs again: a line for each length
 TIMER_KINDS = len(TIMERS) + 1  # the first is no timer
 BFENCE_TIMER = 2  # beside the two sides' own
-Q_RX = Q_TIMER + TIMER_KINDS  # of core c: + 2 c; its waiting line: + 2 c + 1; then a line for each stage
+Q_LATE = Q_TIMER + TIMER_KINDS
+Q_RX = Q_LATE + 1  # of core c: + 2 c; its waiting line: + 2 c + 1; then a line for each stage
 P_WORDS = P_TIMER + TIMER_KINDS  # the length of each kind of timer, 0: it never runs
+
+
+# Small faults: their shares, and the random streams of everything that is drawn.
+FAULT_LOSS, FAULT_DUPLICATE, FAULT_REORDER, FAULT_RING, FAULT_SHARES = range(5)
+STREAM_CONTROL, STREAM_RING, STREAM_NIC, STREAM_CPU, FAULT_STREAMS = range(5)
+# The faults' own clock: the next row of the schedule, when a side is up again, when the CPU hears of a NIC reset, the next
+# checkpoint; then, in ps, what a run is given; last the times of the next random crashes.
+(
+    F_AT, F_RESTART, F_SUSPECT, F_CHECKPOINT, F_INTERVAL, F_DELAY, F_DOWN, F_RANDOM, F_MEAN, F_WORDS,
+) = (0, 1, 2, 3, 4, 5, 6, 7, 9, 11)  # fmt: skip
+
+# A row of the log of what happens to contexts, for an observer: see :mod:`.log`.
+LOG_WORDS = 8
 
 
 class World(NamedTuple):
@@ -209,6 +241,8 @@ class World(NamedTuple):
     knobs: np.ndarray
     records: Records
     departures: Departures
+    faults: Faults
+    log: np.ndarray  # int64[n, LOG_WORDS]; without rows, nothing is kept
     samples: np.ndarray  # int64[n, SAMPLE_WORDS]: how things stood at the end of each window
     node: np.ndarray  # int64[2, NODE_WORDS]
     commands: np.ndarray  # int64[COMMANDS_MAX, COMMAND_WORDS]

@@ -50,7 +50,7 @@ def test_all_mistakes_are_told_at_once_with_their_places(write: Write) -> None:
         ":7:8: seeds: got 0",
         ":8:15: figures[0].y: got 'hitrate'",
         ":8:49: figures[0].kind: got 'lin'",
-        ":9:10: faults.ring_drop: a fault is not available in this version",
+        ":9:9: faults: protocol instant takes no time",
     ]
     for line in expected:
         assert any(f"{path}{line}" in text for text in told), line

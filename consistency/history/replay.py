@@ -1,0 +1,169 @@
+"""Replaying a serial order on the plain reference: it must give what the run gave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from oppcache.opp.program import Program, Stage
+from oppcache.opp.reference import ContextState, Packet, Reference, Result
+from oppcache.opp.reference_alloc import ChoiceError
+from oppcache.opp.reference_operands import Visit
+from oppcache.opp.reference_values import KeyTuple
+
+from .objects import Fall, Objects
+from .records import LOST, Finding, History, Key
+
+Named = tuple[str, KeyTuple]  # table and key
+Contexts = Mapping[str, Mapping[KeyTuple, Any]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run gave, to compare with.
+
+    Attributes:
+        names: what each context is called.
+        packets: by number: the packet as it entered, made anew at each call.
+        left: by number: fields and metadata of those that left.
+        contexts: in the end: table -> key -> state, registers, timers.
+        globals: in the end, by ``group.name``.
+    """
+
+    names: Mapping[Key, Named]
+    packets: Callable[[int], Packet]
+    left: Callable[[int], Packet]
+    contexts: Contexts
+    globals: Mapping[str, int]
+
+
+class _Lost(Exception):
+    """A packet that was lost has come to the stage that it never reached."""
+
+
+class _Partly(Reference):
+    """The reference, which may be told how far a packet came."""
+
+    reached: set[int] | None = None
+
+    def _look_up(self, stage: Stage, index: int, packet: Packet, result: Result) -> Visit:
+        if self.reached is not None and stage.table is not None and index not in self.reached:
+            key = (
+                None
+                if stage.lookup is None
+                else self._extract(stage.lookup, Visit(stage, index, packet, packet.now))[0]
+            )
+            if key is not None:
+                raise _Lost
+        return super()._look_up(stage, index, packet, result)
+
+
+@dataclass
+class Replay:
+    """One replay."""
+
+    program: Program
+    seed: int
+    history: History
+    objects: Objects
+    outcome: Outcome
+    findings: list[Finding] = field(default_factory=list)
+    versions: dict[Key, list[ContextState | None]] = field(default_factory=dict)
+
+    def run(self, order: list[int | Fall]) -> list[Finding]:
+        """Take packets and roll-backs in an order; return what differs."""
+        self.reference = _Partly(self.program, self.seed)
+        self.falls = {
+            key for key, line in self.objects.lineages.items() if any(isinstance(s, Fall) for s in line.order)
+        }
+        self.stages: dict[int, list[tuple[int, Key]]] = {}
+        for step in self.history.steps:
+            if step.kind == "apply" and step.key is not None:
+                self.stages.setdefault(step.packet, []).append((step.stage, step.key))
+        for one in order:
+            if isinstance(one, Fall):
+                self._go_back(one)
+            else:
+                self._packet(one)
+        self._compare_state()
+        return self.findings
+
+    def _packet(self, number: int) -> None:
+        stages = self.stages.get(number, [])
+        left = self.history.departures.get(number)
+        whole = left is not None and left.verdict != LOST
+        self.reference.reached = None if whole else {stage for stage, _ in stages}
+        packet = self.outcome.packets(number)
+        result: Result | None = None
+        try:
+            result = self.reference.process(packet, self.history.choices.get(number))
+        except _Lost:
+            pass
+        except ChoiceError as error:
+            self._differs("choice", f"packet {number}: {error}")
+            return
+        if whole and result is not None and left is not None:
+            self._compare_packet(number, packet, result, left.verdict, left.port)
+        for _, key in stages:
+            if key in self.falls:
+                self.versions.setdefault(key, [None]).append(self._context(key))
+
+    def _compare_packet(self, number: int, packet: Packet, result: Result, verdict: int, port: int) -> None:
+        touched = [self.outcome.names[key] for _, key in sorted(self.stages.get(number, ()))]
+        if touched != result.lookups:
+            self._differs(
+                "touched",
+                f"packet {number} was applied to {touched}, the reference applies it to {result.lookups}",
+            )
+        if (result.verdict, result.port) != (verdict, port):
+            self._differs(
+                "verdict", f"packet {number} left as {verdict} at port {port}, the reference says {int(result.verdict)} at "
+                f"{result.port}",
+            )  # fmt: skip
+        out = self.outcome.left(number)
+        if out.fields != packet.fields:
+            names = sorted(
+                n
+                for n in packet.fields.keys() | out.fields.keys()
+                if packet.fields.get(n) != out.fields.get(n)
+            )
+            self._differs(
+                "headers",
+                f"packet {number} left with other values than the reference's in {', '.join(names)}",
+            )
+
+    def _context(self, key: Key) -> ContextState | None:
+        table, name = self.outcome.names[key]
+        found = self.reference.contexts[table].get(name)
+        return None if found is None else replace(found, registers=dict(found.registers))
+
+    def _go_back(self, fall: Fall) -> None:
+        """What a crash leaves of a context."""
+        kept = self.versions.setdefault(fall.key, [None])
+        del kept[fall.after + 1 :]
+        table, name = self.outcome.names[fall.key]
+        context = kept[-1]
+        if context is None:
+            self.reference.contexts[table].pop(name, None)
+        else:
+            self.reference.contexts[table][name] = replace(context, registers=dict(context.registers))
+
+    def _compare_state(self) -> None:
+        expected = self.reference.canonical_contexts()
+        for table in expected:
+            there: Mapping[Any, Any] = self.outcome.contexts[table]
+            for key in expected[table].keys() | there.keys():
+                ours, its = there.get(key), expected[table].get(key)
+                if ours != its:
+                    self._differs(
+                        "contexts", f"context {key} of {table} is {ours} in the end, the reference's {its}"
+                    )
+        for name, value in self.reference.globals.items():
+            if self.outcome.globals.get(name, value) != value:
+                self._differs(
+                    "globals", f"{name} is {self.outcome.globals[name]} in the end, the reference's {value}"
+                )
+
+    def _differs(self, kind: str, text: str) -> None:
+        self.findings.append(Finding(kind, text))

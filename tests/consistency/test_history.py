@@ -1,0 +1,280 @@
+"""The history checker on histories made by hand, and against a slow search for a serial order."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from oppcache.consistency.history import Arrival, Departure, History, Step, Verdict, check, serialise
+from oppcache.consistency.history.objects import Fall, follow
+from oppcache.consistency.history.records import CPU, LOST, NIC, Key
+from oppcache.opp.reference_values import splitmix64
+
+A, B = (0, 0), (0, 1)
+
+
+class Maker:
+    """Writes a history down as an engine that does everything right would, unless it is told otherwise."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.copies: dict[tuple[Key, int], tuple[int, int]] = {}
+        self.arrivals: dict[int, Arrival] = {}
+        self.departures: dict[int, Departure] = {}
+        self.newest: dict[Key, int] = {}
+        self.checkpoints: dict[Key, tuple[int, int]] = {}
+
+    def packet(self, number: int, enters: int, leaves: int | None, flow: int = -1, verdict: int = 1) -> Maker:
+        self.arrivals[number] = Arrival(enters, flow)
+        if leaves is not None:
+            self.departures[number] = Departure(leaves, verdict)
+        return self
+
+    def apply(self, packet: int, key: Key = A, side: int = CPU, stage: int = 0) -> Maker:
+        version, witness = self.copies.get((key, side), (0, 0))
+        self.steps.append(Step("apply", side, key, packet, stage, version, witness))
+        self.copies[key, side] = version + 1, splitmix64(witness ^ packet)
+        self.newest[key] = side
+        return self
+
+    def take(self, side: int, key: Key = A) -> Maker:
+        """A side takes the other's copy as it is now."""
+        copy = self.copies.get((key, 1 - side), (0, 0))
+        return self.give(side, copy, key)
+
+    def give(self, side: int, copy: tuple[int, int], key: Key = A) -> Maker:
+        self.steps.append(Step("take", side, key, version=copy[0], witness=copy[1]))
+        self.copies[key, side] = copy
+        self.newest[key] = side
+        return self
+
+    def checkpoint(self) -> Maker:
+        self.steps.append(Step("checkpoint", CPU))
+        self.checkpoints = {key: copy for (key, side), copy in self.copies.items() if side == CPU}
+        return self
+
+    def crash(self, side: int) -> Maker:
+        self.steps.append(Step("crash", side))
+        for key, which in list(self.copies):
+            if which == side:
+                self.copies[key, side] = self.checkpoints.get(key, (0, 0)) if side == CPU else (0, 0)
+                self.newest[key] = CPU
+        return self
+
+    def history(self) -> History:
+        final = {key: self.copies[key, side] for key, side in self.newest.items()}
+        ordered = dict(sorted(self.departures.items(), key=lambda item: item[1].time))
+        return History(self.arrivals, ordered, self.steps, final)
+
+    def check(self) -> Verdict:
+        return check(self.history())
+
+
+def through(*packets: int) -> Maker:
+    """Packets that are in the system all at the same time."""
+    made = Maker()
+    for number in packets:
+        made.packet(number, 0, 100)
+    return made
+
+
+def test_a_machine_that_takes_packets_one_at_a_time() -> None:
+    made = Maker().packet(0, 0, 1).apply(0).packet(1, 2, 3).apply(1).packet(2, 4, 5).apply(2)
+    verdict = made.check()
+    assert verdict.holds
+    assert verdict.order.order == [0, 1, 2]
+
+
+def test_a_context_that_moves() -> None:
+    made = through(0, 1, 2).apply(0).take(NIC).apply(1, side=NIC).take(CPU).apply(2)
+    assert made.check().holds
+
+
+def test_two_shared_objects_in_opposite_orders_have_no_serial_history() -> None:
+    """X passes A before Y, Y passes B before X: neither can have come first."""
+    made = through(0, 1).apply(0, A).apply(1, A).apply(1, B).apply(0, B)
+    verdict = made.check()
+    assert verdict.counts() == {"serial_cycles": 1}
+    assert verdict.order.cycle == [(0, f"at context {A}"), (1, f"at context {B}")]
+
+
+def test_write_skew() -> None:
+    """One packet reads L and writes U, the other reads U and writes L, each before it has seen the other's write."""
+    left, upper = A, B
+    made = through(0, 1)
+    made.take(NIC, left).apply(0, left, NIC, stage=0).apply(1, upper, CPU, stage=0)  # the reads
+    made.take(CPU, left).apply(1, left, CPU, stage=1)
+    made.take(NIC, upper).apply(0, upper, NIC, stage=1)
+    verdict = made.check()
+    assert verdict.counts() == {"serial_cycles": 1}
+    assert {step for step, _ in verdict.order.cycle} == {0, 1}
+
+
+def test_what_left_before_another_entered_comes_first() -> None:
+    made = Maker().packet(0, 0, 10).packet(1, 20, 30).apply(1).apply(0)
+    verdict = made.check()
+    assert verdict.counts() == {"serial_cycles": 1}
+    assert {why for _, why in verdict.order.cycle} == {f"at context {A}", "left before"}
+
+
+def test_a_packet_that_was_inside_all_the_time_may_come_anywhere() -> None:
+    made = Maker().packet(0, 0, 100).packet(1, 10, 20).packet(2, 30, 40).apply(1).apply(0).apply(2)
+    assert made.check().order.order == [1, 0, 2]
+
+
+def test_a_flow_keeps_its_order_at_contexts_and_at_egress() -> None:
+    turned = Maker().packet(0, 0, 100, flow=3).packet(1, 1, 101, flow=3).apply(1).apply(0)
+    assert "reorders" in turned.check().counts()
+    late = Maker().packet(0, 0, 102, flow=3).packet(1, 1, 101, flow=3).apply(0).apply(1)
+    assert late.check().counts() == {"reorders": 1}
+    others = Maker().packet(0, 0, 102, flow=3).packet(1, 1, 101, flow=4).apply(1).apply(0)
+    assert others.check().holds
+    lost = Maker().packet(0, 0, 102, flow=3, verdict=LOST).packet(1, 1, 101, flow=3).apply(0).apply(1)
+    assert lost.check().holds, "what is lost leaves in no order"
+
+
+def test_a_lost_update() -> None:
+    made = through(0, 1, 2).apply(0)
+    old = made.copies[A, CPU]
+    made.apply(1).give(NIC, old).apply(2, side=NIC)
+    verdict = made.check()
+    assert verdict.counts() == {"lost_updates": 1}
+    assert "without the updates of packets 1" in verdict.findings[0].text
+
+
+def test_two_owners() -> None:
+    made = through(0, 1, 2).take(NIC).apply(0, side=NIC).apply(1, side=CPU)
+    assert "lost_updates" in made.check().counts()
+
+
+def test_an_application_twice() -> None:
+    verdict = through(0).apply(0).apply(0).check()
+    assert verdict.counts() == {"duplicate_updates": 1}
+    assert through(0).apply(0, stage=0).apply(0, stage=1).check().holds, "two stages on one table"
+
+
+def test_a_copy_of_an_abandoned_history() -> None:
+    """The version is right, but these are not the updates that the context has had."""
+    made = through(0, 1, 2, 3).apply(0)
+    first = made.copies[A, CPU]
+    made.checkpoint().apply(1)
+    dead = made.copies[A, CPU]
+    made.crash(CPU).apply(2)
+    assert made.copies[A, CPU] == (2, splitmix64(first[1] ^ 2))
+    verdict = made.give(CPU, dead).apply(3).check()
+    assert verdict.counts() == {"stale_reads": 1}
+    assert "which is no state of its history" in verdict.findings[0].text
+
+
+def test_a_copy_that_nobody_gave() -> None:
+    made = through(0, 1).apply(0)
+    made.copies[A, NIC] = made.copies[A, CPU]
+    assert made.apply(1, side=NIC).check().counts() == {"copies": 1}
+
+
+def test_who_never_leaves_is_stuck() -> None:
+    assert Maker().packet(0, 0, None).apply(0).check().counts() == {"packets_stuck": 1}
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2])
+def test_a_cpu_crash_goes_back_to_the_checkpoint(kept: int) -> None:
+    made = through(0, 1, 2, 3)
+    for packet in range(3):
+        if packet == kept:
+            made.checkpoint()
+        made.apply(packet)
+    verdict = made.crash(CPU).apply(3).check()
+    assert verdict.holds
+    assert verdict.lost_updates == 3 - kept
+    assert Fall(A, 3, kept) in verdict.order.order
+
+
+def test_a_nic_reset_goes_back_to_the_last_write_back() -> None:
+    made = through(0, 1, 2, 3).apply(0).take(NIC).apply(1, side=NIC).take(CPU)
+    made.apply(2, side=NIC).crash(NIC).apply(3)
+    verdict = made.check()
+    assert verdict.holds
+    assert verdict.lost_updates == 1
+    assert verdict.order.order == [0, 1, 2, Fall(A, 3, 2), 3]
+
+
+def test_no_crash_goes_back_further() -> None:
+    made = through(0, 1, 2, 3).apply(0)
+    older = made.copies[A, CPU]
+    made.apply(1).checkpoint().apply(2).crash(CPU)
+    assert made.give(CPU, older).apply(3).check().counts() == {"roll-back": 1}
+
+
+def test_a_reset_of_the_side_that_does_not_own_takes_nothing() -> None:
+    made = through(0, 1, 2).apply(0).take(NIC)
+    shadow = made.copies[A, CPU]
+    made.apply(1, side=NIC).crash(CPU)
+    assert made.give(CPU, shadow).apply(2).check().counts() == {"lost_updates": 1}
+    kept = through(0, 1, 2).apply(0).take(NIC).apply(1, side=NIC).crash(CPU).take(CPU).apply(2)
+    assert kept.check().holds
+
+
+def test_a_crash_is_an_excuse_once() -> None:
+    made = through(0, 1, 2, 3, 4).apply(0).checkpoint().apply(1).crash(CPU).apply(2)
+    older = 1, splitmix64(0)
+    made.apply(3)
+    assert made.give(CPU, older).apply(4).check().counts() == {"lost_updates": 1}
+
+
+def test_what_a_crash_took_shows_at_the_end_too() -> None:
+    verdict = through(0, 1).apply(0).checkpoint().apply(1).crash(CPU).check()
+    assert verdict.holds
+    assert verdict.lost_updates == 1
+
+
+# A slow search for a serial order, from the definition: try all of them.
+
+KEYS = [(0, 0), (0, 1), (0, 2)]
+
+
+@st.composite
+def small_histories(draw: st.DrawFn) -> History:
+    """A few packets in any times, flows and orders at any contexts."""
+    count = draw(st.integers(1, 5))
+    made = Maker()
+    times = sorted(draw(st.lists(st.integers(0, 12), min_size=count, max_size=count)))
+    for number, enters in enumerate(times):
+        made.packet(number, enters, enters + draw(st.integers(1, 8)), draw(st.integers(0, 2)))
+    for key in KEYS:
+        for packet in draw(st.permutations(range(count))):
+            if draw(st.booleans()):
+                made.apply(packet, key)
+    return made.history()
+
+
+def has_serial_order(history: History) -> bool:
+    orders = []
+    for key in KEYS:
+        applied = [step.packet for step in history.steps if step.key == key]
+        orders += [(x, y) for at, x in enumerate(applied) for y in applied[at + 1 :]]
+    for x, left in history.departures.items():
+        for y, came in history.arrivals.items():
+            if left.time < came.time:
+                orders.append((x, y))
+            same = history.arrivals[x].connection == came.connection
+            if x < y and same:
+                orders.append((x, y))
+    for order in permutations(history.arrivals):
+        place = {packet: at for at, packet in enumerate(order)}
+        if all(place[x] < place[y] for x, y in orders):
+            return True
+    return False
+
+
+@settings(max_examples=300, deadline=None)
+@given(small_histories())
+def test_a_serial_order_is_found_exactly_where_there_is_one(history: History) -> None:
+    found = serialise(history, follow(history))
+    assert bool(found.cycle) != has_serial_order(history)
+    if found.order:
+        assert sorted(packet for packet in found.order if isinstance(packet, int)) == sorted(history.arrivals)
+    else:
+        assert len(found.cycle) >= 2
