@@ -15,13 +15,14 @@ from oppcache.cache import load_policy
 from oppcache.cache.ids import dense_ids, next_uses
 from oppcache.cache.replay import replay
 
-TITLE = "the trace simulator, Zipf(1.0) over 1 M ids, caches of 1 % and 10 % of them"
+TITLE = "the trace simulator, Zipf(1.0) over 1 M ids, caches of 1 % and 10 % of them, by processor time"
 UNIT = "requests"
 EXCLUDES = (
     "imports, kernel compilation, making the trace; oppcache has the ids in memory as 64-bit numbers, libCacheSim "
     "in a file of its own binary format in the page cache, next accesses included, which oppcache finds itself"
 )
 PEERS = ("libcachesim",)
+CPU_TIME = True  # all are of one thread
 RATIO = "{:,.3g} x libCacheSim"
 ROUNDS = 3
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LINE_STYLES = ("-", "--", ":")
+_NEXT_MARKER = 3  # markers are so far apart in the palette for one colour in two line styles
 _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 _SCALED = ("s", "B", "bit/s", "packets/s", "1/s")
 _WIDTH_OF_LETTER_INCHES = 0.072
@@ -35,7 +36,20 @@ def palette(data: FigureData) -> Cycler:
         colours = [scale(0.15 + 0.8 * place / (count - 1)) for place in range(count)]
         markers = [style["marker"] for style in itertools.islice(house(), count)]
         return cycler("color", colours) + cycler("marker", markers)
-    return cycler(linestyle=_LINE_STYLES) * house if repeats else house  # type: ignore[no-any-return]
+    return _repeated(house) if repeats else house
+
+
+def _repeated(house: Cycler) -> Cycler:
+    """The house's styles in several line styles; each round has its markers moved on, so that no colour meets its own."""
+    from cycler import cycler
+
+    styles, rounds = list(house), []
+    for number, line in enumerate(_LINE_STYLES):
+        for place, style in enumerate(styles):
+            marker = styles[(place + _NEXT_MARKER * number) % len(styles)]["marker"]
+            rounds.append({**style, "marker": marker, "linestyle": line})
+    keys = rounds[0]
+    return cycler(**{key: [style[key] for style in rounds] for key in keys})
 
 
 def axes(drawn: Axes, data: FigureData) -> None:

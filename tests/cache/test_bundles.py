@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from itertools import pairwise
 from random import Random
 from types import ModuleType
@@ -207,6 +210,33 @@ def test_bundles_change_no_verdict_and_no_context(random_programs: ModuleType, f
         )
         expected_outcome = simulate(setup, observe=seen)
         seen.check(expected, expected_outcome)
+
+
+def test_bundles_run_without_compilation() -> None:
+    """What plain Python counts is what compiled code counts, hooks of the policies included."""
+    script = (
+        "from oppcache.hybrid import ReleaseSettings, Setup, simulate\n"
+        "from oppcache.opp import load_program\n"
+        "from oppcache.traffic import make_generator\n"
+        "program = load_program('nf:metered-firewall')\n"
+        "for eviction, admission in (('lru-idle', 'tinylfu'), ('sieve', 'always'), ('belady', 'count-min')):\n"
+        "    source = make_generator({'model': 'caida-like', 'flows': 40}, 0, 400)\n"
+        "    release = ReleaseSettings(20_000, (), ('FIN',))\n"
+        "    setup = Setup(program, source, 7, eviction, admission, unit='bundle', release=release)\n"
+        "    print(simulate(setup).metrics)\n"
+    )
+    printed = [
+        subprocess.run(
+            [sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, **setting},
+        ).stdout
+        for setting in ({}, {"NUMBA_DISABLE_JIT": "1"})
+    ]
+    assert printed[0] == printed[1]
+    assert "'releases': 0" not in printed[0].splitlines()[1]
 
 
 @pytest.mark.parametrize("eviction", ["random", "lru", "sieve"])
