@@ -12,7 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from oppcache.opp.errors import Problems
+
 from .checker import Model, check
+from .checks import check as look_over
 from .library import load_protocol, protocol_path
 from .lower import lower_with_places
 from .mutants import Mutant, mutants
@@ -20,28 +23,41 @@ from .table import Protocol, Row
 
 _SURE = Model()
 _LOSSY = Model(lossy=True)
-# By the number of states of `cas-hold`: a thousand to half a million.
+_PROMPT = Model(timers=False)
+# By the number of states of `cas-hold`: a dozen to two million.
 LADDER = (
+    _PROMPT.but(promotions=1),
+    _PROMPT.but(packets=1, promotions=1, demotions=1),
     _SURE.but(promotions=1),
+    _PROMPT.but(packets=1, untagged=1, cpu_crashes=1),
+    _PROMPT.but(packets=1, promotions=1, nic_crashes=1, cpu_crashes=1),
+    _PROMPT.but(packets=2, promotions=1, demotions=1, untagged=2),
+    _PROMPT.but(packets=2, promotions=1, demotions=1, nic_crashes=1),
+    _PROMPT.but(packets=2, promotions=1, demotions=1, cpu_crashes=1),
     _LOSSY.but(promotions=1, demotions=1),
     _SURE.but(packets=1, promotions=1, demotions=1),
     _LOSSY.but(packets=1, promotions=1),
     _LOSSY.but(promotions=1, cpu_crashes=1),
     _LOSSY.but(promotions=1, nic_crashes=1),
-    _LOSSY.but(packets=1, promotions=1, demotions=1),
+    _SURE.but(packets=1, promotions=1, untagged=1),
     _SURE.but(packets=1, promotions=1, ring_drops=1),
+    _PROMPT.but(packets=3, promotions=2, demotions=2),
     _SURE.but(packets=1, promotions=1, nic_crashes=1),
     _LOSSY.but(packets=1, promotions=1, ring_drops=1),
     _SURE.but(packets=1, promotions=1, cpu_crashes=1),
     _LOSSY.but(promotions=1, cpu_crashes=2),
     _LOSSY.but(packets=2, promotions=1, demotions=1),
+    _SURE.but(packets=1, promotions=1, untagged=1, nic_crashes=1),
     _LOSSY.but(packets=1, promotions=2, demotions=1),
     _LOSSY.but(packets=1, promotions=1, cpu_crashes=1),
     _LOSSY.but(packets=1, promotions=1, nic_crashes=1),
     _SURE.but(packets=1, promotions=1, nic_crashes=1, cpu_crashes=1),
     _LOSSY.but(promotions=1, nic_crashes=1, cpu_crashes=1),
     _LOSSY.but(packets=3, promotions=1),
+    _SURE.but(packets=1, promotions=1, untagged=1, cpu_crashes=1),
     _SURE.but(packets=2, promotions=2, demotions=1),
+    _SURE.but(packets=2, promotions=1, nic_crashes=1),
+    _SURE.but(packets=2, promotions=1, untagged=2),
     _SURE.but(keys=2, packets=2, promotions=1),
     _LOSSY.but(packets=1, promotions=1, demotions=1, nic_crashes=1),
     _LOSSY.but(packets=1, promotions=1, demotions=1, cpu_crashes=1),
@@ -49,7 +65,11 @@ LADDER = (
     _SURE.but(packets=2, promotions=1, demotions=1, cpu_crashes=1),
     _LOSSY.but(packets=1, promotions=1, cpu_crashes=2),
     _LOSSY.but(packets=2, promotions=1, cpu_crashes=1),
+    _LOSSY.but(packets=1, promotions=1, demotions=1, cpu_crashes=2),
+    _LOSSY.but(packets=1, promotions=2, demotions=1, cpu_crashes=1),
     _LOSSY.but(packets=2, promotions=1, nic_crashes=1),
+    _SURE.but(packets=3, promotions=1, untagged=2),
+    _SURE.but(packets=2, promotions=1, untagged=2, cpu_crashes=1),
 )
 # A mutant may have more states than the right protocol before it is given up: so many times, and so many more.
 TIMES_MAX, MORE_MAX = 4, 20_000
@@ -60,9 +80,10 @@ class Outcome:
     """How a mutant fared.
 
     Attributes:
-        how: ``caught``; ``grows`` where states were without end and nothing else was found; ``survives``;
+        how: ``caught``; ``refused`` where only the loading of the file finds it; ``grows`` where states were without end and nothing else was found; ``survives``;
             ``never`` where no model takes its row.
-        found: the property that it violates, or what never happens.
+        found: the property that it violates, or what never happens; of one that survives, whether it has as many
+            states and transitions as the right protocol in all models.
         model: in which model, in words.
         steps: of the shortest counterexample, 0: it has none.
     """
@@ -94,7 +115,7 @@ class Ladder:
     def __init__(self, protocol: Protocol, models: tuple[Model, ...] = LADDER) -> None:
         self.models = models
         places = lower_with_places(protocol)[1]
-        self.states: list[int] = []
+        self.sizes: list[tuple[int, int]] = []
         self.taken: list[set[tuple[int, int]]] = []
         for model in models:
             verdict = check(protocol, model)
@@ -102,7 +123,7 @@ class Ladder:
                 raise ValueError(
                     f"{protocol.name} itself does not hold: {in_words(model)}: {verdict.violated}"
                 )
-            self.states.append(verdict.states)
+            self.sizes.append((verdict.states, verdict.transitions))
             fired = zip(places, verdict.fired, strict=False)
             self.taken.append({_place(p.row) for p, yes in fired if yes})
 
@@ -116,21 +137,28 @@ class Ladder:
 
     def climb(self, mutant: Mutant) -> Outcome:
         """Try the models in order until one finds the mutant."""
-        how, grows = "never", ""
+        how, grows, same = "never", "", True
         for number, model in enumerate(self.models):
             if not self.can_differ(mutant, number):
                 continue
             how = "survives"
-            verdict = check(mutant.protocol, model, states_max=TIMES_MAX * self.states[number] + MORE_MAX)
+            verdict = check(mutant.protocol, model, states_max=TIMES_MAX * self.sizes[number][0] + MORE_MAX)
             if verdict.violated:
                 name = verdict.violated[0]
                 steps = len(verdict.trace(name).steps)
                 return Outcome(mutant.name, "caught", name, in_words(model), steps)
+            same = same and (verdict.states, verdict.transitions) == self.sizes[number]
             if not verdict.complete:
                 grows = grows or in_words(model)
             elif verdict.missing():
                 return Outcome(mutant.name, "caught", verdict.missing()[0], in_words(model))
-        return Outcome(mutant.name, "grows", "", grows) if grows else Outcome(mutant.name, how)
+        refused = Problems()
+        look_over(mutant.protocol, refused)
+        if refused and not mutant.widens:
+            return Outcome(mutant.name, "refused", refused.items[0].message)
+        if grows:
+            return Outcome(mutant.name, "grows", "", grows)
+        return Outcome(mutant.name, how, "same states" if same and how == "survives" else "")
 
 
 def _place(row: Row) -> tuple[int, int]:
@@ -139,23 +167,23 @@ def _place(row: Row) -> tuple[int, int]:
 
 def in_words(model: Model) -> str:
     """A model's bounds in a few words."""
-    names = (
-        "keys",
-        "packets",
-        "promotions",
-        "demotions",
-        "nic_crashes",
-        "cpu_crashes",
-        "ring_drops",
-        "queues",
-    )
+    nouns = {
+        "keys": "key keys",
+        "packets": "packet packets",
+        "untagged": "untagged untagged",
+        "promotions": "promotion promotions",
+        "demotions": "demotion demotions",
+        "nic_crashes": "NIC_crash NIC_crashes",
+        "cpu_crashes": "CPU_crash CPU_crashes",
+        "ring_drops": "ring_drop ring_drops",
+        "queues": "queue queues",
+    }
     words = []
-    for name in names:
+    for name, forms in nouns.items():
         count = getattr(model, name)
         if count > (name in ("keys", "queues")):
-            word = name.replace("_", " ").replace("nic", "NIC").replace("cpu", "CPU")
-            word = {"crashe": "crash"}.get(word[:-1], word[:-1]) if count == 1 else word
-            words.append(f"{count} {word.replace('crashe', 'crash') if count == 1 else word}")
+            words.append(f"{count} {forms.split()[count > 1].replace('_', ' ')}")
+    words += [] if model.timers else ["no timers"]
     return ", ".join([*words, "lossy" if model.lossy else "reliable"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from oppcache.opp.errors import NOWHERE, Mark
@@ -110,6 +111,12 @@ class Protocol:
         """The CPU's table."""
         return self.roles[ROLES[1]]
 
+    def rows(self, role: str) -> Iterator[Row]:
+        """All rows of a side's table."""
+        for state in self.roles[role].states.values():
+            for rows in state.cells.values():
+                yield from rows
+
     def sent(self, role: str) -> set[str]:
         """Names of the messages that a side sends or puts anywhere in its table.
 
@@ -118,19 +125,11 @@ class Protocol:
         behind = {"bfence"} if "bounce" in self.used(role) else set()
         return behind | {
             action.partition(" ")[2]
-            for state in self.roles[role].states.values()
-            for rows in state.cells.values()
-            for row in rows
+            for row in self.rows(role)
             for action in row.actions
             if action.partition(" ")[0] in ("send", "put")
         }
 
     def used(self, role: str) -> set[str]:
         """Names of the plain actions anywhere in a side's table."""
-        return {
-            action.partition(" ")[0]
-            for state in self.roles[role].states.values()
-            for rows in state.cells.values()
-            for row in rows
-            for action in row.actions
-        }
+        return {action.partition(" ")[0] for row in self.rows(role) for action in row.actions}

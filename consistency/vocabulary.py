@@ -420,6 +420,12 @@ PROPERTIES = (
         "liveness", 7, "every migration ends, no packet is held for ever, the key always has an owner again"
     ),
     Name("output-commit", 8, "no crash undoes what a packet did that has left"),
+    Name("limits", 9, "no slot, room in a buffer or try is used without asking whether there is one more"),
+    Name(
+        "accounting",
+        10,
+        "each promotion is asked for and ends once: as the CPU sees it done, or counted as failed",
+    ),
 )
 PROPERTY: dict[str, int] = {p.name: p.code for p in PROPERTIES}
 FAULTS = (

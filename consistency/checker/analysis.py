@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..lower import RowPlace
 from ..table import Protocol, Role, Row
 from ..vocabulary import EVENT, EVENTS, MESSAGES, READS, ROLES
 
@@ -214,3 +215,34 @@ def _fixed(protocol: Protocol, reads: dict[str, set[str]]) -> np.ndarray:
                 emptied[name].add(row.next or state)
     no_g, no_r = (any(name in live[state] for state in emptied[name]) for name in ("g", "r"))
     return np.array([generation, request, peer, no_g, no_r], np.int64)
+
+
+def oversteps(protocol: Protocol, places: list[RowPlace]) -> np.ndarray:
+    """uint8, one a row: whether taking it uses a slot, room in a buffer or a try without asking whether there is one.
+
+    Only of a side that asks elsewhere: the facts ``slot-free``, ``hold-full`` and ``retries-spent``. What leaves the
+    start state takes a slot, and has an empty buffer.
+    """
+    asks = {
+        name: {guard for _, _, row in _rows(role) for guard in row.guards}
+        for name, role in protocol.roles.items()
+    }
+    found = np.zeros(max(1, len(places)), np.uint8)
+    for i, (name, state, _, row) in enumerate(places):
+        starts = state == protocol.roles[name].start
+        leaves = name == "nic" and starts and row.next not in ("", state)
+        if leaves and "slot-free" in asks[name] and row.guards.get("slot-free") is not True:
+            found[i] = 1
+        holds = name == "nic" and not starts and "hold" in row.actions
+        if holds and "hold-full" in asks[name] and row.guards.get("hold-full") is not False:
+            found[i] = 1
+        tries = row.guards.get("retries-spent") is False
+        if "retries-spent" in asks[name] and tries != ("count-try" in row.actions):
+            found[i] = 1
+        if (
+            "retries-spent" in asks[name]
+            and "new-request" in row.actions
+            and "clear-tries" not in row.actions
+        ):
+            found[i] = 1
+    return found

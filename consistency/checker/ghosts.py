@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from oppcache._jit import kernel
 
-from ..vocabulary import CPU, E_STATE, NIC
+from ..vocabulary import CPU, E_G, E_STATE, NIC, TIMER_WRITEBACK
 from .layout import (
     B_CHECKPOINT,
     B_CONTEXT,
     B_FLOOR,
     B_LATEST,
+    B_OPEN,
+    B_SHADOW,
     KEY_WORDS,
     S_APPLIED,
     S_EGRESSED,
@@ -20,12 +22,13 @@ from .layout import (
     bits,
     highest,
 )
+from .model import P_KEYS, P_TIMERS
 
 # Violations, bit PROPERTY[name] each; above them what a step says beside.
 ONE_OWNER, EXACTLY_ONCE, ORDER, EGRESS_ORDER, NO_LOSS, ROLLBACK, REACHED_IMPOSSIBLE = (
     1 << i for i in range(7)
 )
-OUTPUT_COMMIT = 1 << 8
+OUTPUT_COMMIT, LIMITS, ACCOUNTING = 1 << 8, 1 << 9, 1 << 10
 DISABLED = 1 << 20  # a bound of the model is in the way: the step is not taken
 OVERFLOW = 1 << 21  # the state does not fit the stored form
 SAFETY = ONE_OWNER | EXACTLY_ONCE | ORDER | EGRESS_ORDER | NO_LOSS | ROLLBACK | REACHED_IMPOSSIBLE
@@ -92,13 +95,14 @@ def nic_crashes(protocol, s, key):
     b = S_KEYS + key * KEY_WORDS
     held = protocol.states["context"][NIC, s[b + E_STATE]] and s[b + B_CONTEXT] == s[b + B_LATEST]
     if held and not protocol.states["owns"][CPU, s[b + 8 + E_STATE]]:
-        fall_to(s, b, s[b + B_CONTEXT + CPU])
+        fall_to(s, b, max(s[b + B_CONTEXT + CPU], s[b + B_SHADOW]))
 
 
 @kernel
 def cpu_crashes(protocol, s, key):
     """Ghosts at a CPU crash: what it owned, or was to take over after a NIC crash, goes back to the checkpoint."""
     b = S_KEYS + key * KEY_WORDS
+    s[b + B_SHADOW] = s[b + B_OPEN] = 0
     held = protocol.states["context"][NIC, s[b + E_STATE]] and s[b + B_CONTEXT] == s[b + B_LATEST]
     state = s[b + 8 + E_STATE]
     owned = protocol.states["owns"][CPU, state] or (protocol.states["context"][CPU, state] and not held)
@@ -107,13 +111,66 @@ def cpu_crashes(protocol, s, key):
 
 
 @kernel
-def is_quiet(protocol, s, keys):
-    """Whether all that entered is accounted for and each key has exactly one owner."""
+def copy_arrives(protocol, s, key, g, copy):
+    """A written-back copy has been given to the CPU: of the present tenancy and newer, it is what counts now."""
+    b = S_KEYS + key * KEY_WORDS
+    kept = s[b + B_CONTEXT + CPU]
+    if (
+        g != 0
+        and g == s[b + 8 + E_G]
+        and not protocol.states["owns"][CPU, s[b + 8 + E_STATE]]
+        and copy > kept
+    ):
+        s[b + B_SHADOW] = max(s[b + B_SHADOW], copy)
+    elif kept >= s[b + B_SHADOW]:
+        s[b + B_SHADOW] = 0
+
+
+@kernel
+def follow_promotion(protocol, s, key, before, asked, failed, taken):
+    """After an event: whether each promotion that was asked for ends once, done or counted; returns violations.
+
+    Args:
+        before: the CPU's state before it.
+        asked: whether the event was the policy's wish.
+        failed: whether a failure was counted.
+        taken: whether the CPU took a context back.
+    """
+    b = S_KEYS + key * KEY_WORDS
+    state, start = s[b + 8 + E_STATE], protocol.roles["start"][CPU]
+    left = before == start and state != start
+    wrong = (left and not asked) or (failed and s[b + B_OPEN] == 0)
+    if left:
+        s[b + B_OPEN] = 1
+    owns = protocol.states["owns"][CPU, state]
+    if failed or (taken and owns) or not (owns or protocol.states["context"][CPU, state]):
+        s[b + B_OPEN] = 0
+    wrong = wrong or (s[b + B_OPEN] == 1 and before != start and state == start)
+    return ACCOUNTING if wrong else 0
+
+
+@kernel
+def is_at_rest(protocol, s, role, b):
+    """Whether a side waits for nothing: no timer runs but the one of write-backs."""
+    timer = protocol.states["timer"][role, s[b + 8 * role + E_STATE]]
+    return timer == 0 or timer == TIMER_WRITEBACK
+
+
+@kernel
+def is_quiet(parameters, protocol, s):
+    """Whether all that entered is accounted for, each key has exactly one owner, and every migration has ended.
+
+    Without timers, which also reclaim slots, no slot is left without a context.
+    """
     if s[S_EGRESSED] | s[S_LOST] != (1 << s[S_ENTERED]) - 1:
         return False
-    for key in range(keys):
+    for key in range(parameters[P_KEYS]):
         b = S_KEYS + key * KEY_WORDS
         nic = protocol.states["owns"][NIC, s[b + E_STATE]]
+        if not is_at_rest(protocol, s, NIC, b) or not is_at_rest(protocol, s, CPU, b):
+            return False
+        if not parameters[P_TIMERS] and not nic and s[b + E_STATE] != protocol.roles["start"][NIC]:
+            return False
         cpu = protocol.states["owns"][CPU, s[b + 8 + E_STATE]]
         if nic == cpu:
             return False

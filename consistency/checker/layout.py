@@ -22,6 +22,7 @@ KEYS_MAX = 2
 QUEUES_MAX = 2
 CRASHES_MAX = 2
 MIGRATIONS_MAX = 7
+UNTAGGED_MAX = 3
 QUEUE_ITEMS = 20  # of one queue
 
 # The whole system.
@@ -34,14 +35,21 @@ S_APPLIED, S_EGRESSED, S_LOST = 13, 14, 15  # ghosts: sets of packets
 S_COUNTS = 16
 Q_RX, Q_TX, Q_TO_NIC, Q_TO_CPU = 0, 2, 3, 4
 QUEUES = 5
+S_UNTAGGED = 21  # packets that may still be punted by an earlier stage
+S_UNDERWAY = 22  # ghost: set of those that are not yet out of TX
 # A key's block.
-S_KEYS, KEY_WORDS = 24, 24
+S_KEYS, KEY_WORDS = 24, 26
 B_ENTRY = 0  # + 8 * role
 B_CONTEXT = 16  # + role: the context held there
 B_CHECKPOINT = 18
 B_LATEST = 19  # ghost: the context after the last packet that was applied
 B_FLOOR = 20  # ghost: after a crash, 1 + the fewest updates that may remain; 0: none may be lost
 B_HELD = 21  # + role: packet numbers + 1, 3 bits each, oldest lowest
+B_BOUNCED = 23  # see bounced.py
+B_SHADOW = 24  # ghost: a copy that came back and is newer than what the CPU kept; 0: it kept all
+B_OPEN = (
+    25  # ghost: a promotion has been asked for, and as the CPU sees it is neither done nor counted as failed
+)
 S_ITEMS = S_KEYS + KEYS_MAX * KEY_WORDS
 WORDS = S_ITEMS + QUEUES * QUEUE_ITEMS
 
@@ -152,9 +160,15 @@ def pack(s, keys, words):
         | s[S_DROPS] << 23
         | s[S_ENTERED] << 25
         | s[S_CPU + 2] << 28
+        | s[S_UNTAGGED] << 30
     )
     words[1] = np.uint32(
-        s[S_APPLIED] | s[S_EGRESSED] << 5 | s[S_LOST] << 10 | s[S_KEY_OF] << 15 | s[S_COUNTS + Q_TX] << 20
+        s[S_APPLIED]
+        | s[S_EGRESSED] << 5
+        | s[S_LOST] << 10
+        | s[S_KEY_OF] << 15
+        | s[S_COUNTS + Q_TX] << 20
+        | s[S_UNDERWAY] << 25
     )
     words[2] = np.uint32(
         s[S_COUNTS] | s[S_COUNTS + 1] << 5 | s[S_COUNTS + Q_TO_NIC] << 10 | s[S_COUNTS + Q_TO_CPU] << 15
@@ -172,10 +186,19 @@ def pack(s, keys, words):
             | s[b + B_FLOOR] << 24
         )
         words[at + 1] = np.uint32(
-            s[b + B_CONTEXT] | s[b + B_CONTEXT + 1] << 5 | s[b + B_CHECKPOINT] << 10 | s[b + B_LATEST] << 15
+            s[b + B_CONTEXT]
+            | s[b + B_CONTEXT + 1] << 5
+            | s[b + B_CHECKPOINT] << 10
+            | s[b + B_LATEST] << 15
+            | s[b + B_SHADOW] << 20
+            | s[b + B_OPEN] << 25
         )
         words[at + 2] = np.uint32(
-            s[c + E_STATE] | short_g(s[c + E_G]) << 4 | short_r(s[c + E_R]) << 10 | s[c + E_N] << 15
+            s[c + E_STATE]
+            | short_g(s[c + E_G]) << 4
+            | short_r(s[c + E_R]) << 10
+            | s[c + E_N] << 15
+            | s[b + B_BOUNCED] << 19
         )
         words[at + 3] = np.uint32(s[b + B_HELD] | s[b + B_HELD + 1] << 15)
         at += BLOCK_WORDS
@@ -196,9 +219,10 @@ def unpack(words, at, keys, s):
     s[S_PROMOTIONS], s[S_DEMOTIONS] = w >> 13 & 7, w >> 16 & 7
     s[S_NIC_CRASHES], s[S_CPU_CRASHES], s[S_DROPS] = w >> 19 & 3, w >> 21 & 3, w >> 23 & 3
     s[S_ENTERED], s[S_CPU + 2] = w >> 25 & 7, w >> 28 & 3
+    s[S_UNTAGGED] = w >> 30
     w = np.int64(words[at + 1])
     s[S_APPLIED], s[S_EGRESSED], s[S_LOST], s[S_KEY_OF] = w & 31, w >> 5 & 31, w >> 10 & 31, w >> 15 & 31
-    s[S_COUNTS + Q_TX] = w >> 20
+    s[S_COUNTS + Q_TX], s[S_UNDERWAY] = w >> 20 & 31, w >> 25
     w = np.int64(words[at + 2])
     s[S_COUNTS], s[S_COUNTS + 1] = w & 31, w >> 5 & 31
     s[S_COUNTS + Q_TO_NIC], s[S_COUNTS + Q_TO_CPU] = w >> 10 & 31, w >> 15 & 31
@@ -211,10 +235,11 @@ def unpack(words, at, keys, s):
         s[n + E_N], s[n + E_Q], s[b + B_FLOOR] = w >> 15 & 15, (w >> 19 & 31) - 1, w >> 24
         w = np.int64(words[at + 1])
         s[b + B_CONTEXT], s[b + B_CONTEXT + 1] = w & 31, w >> 5 & 31
-        s[b + B_CHECKPOINT], s[b + B_LATEST] = w >> 10 & 31, w >> 15
+        s[b + B_CHECKPOINT], s[b + B_LATEST] = w >> 10 & 31, w >> 15 & 31
+        s[b + B_SHADOW], s[b + B_OPEN] = w >> 20 & 31, w >> 25
         w = np.int64(words[at + 2])
         s[c + E_STATE], s[c + E_G], s[c + E_R] = w & 15, long_g(w >> 4 & 63), long_r(w >> 10 & 31)
-        s[c + E_N] = w >> 15
+        s[c + E_N], s[b + B_BOUNCED] = w >> 15 & 15, w >> 19
         s[c + E_Q] = -1
         w = np.int64(words[at + 3])
         s[b + B_HELD], s[b + B_HELD + 1] = w & 0x7FFF, w >> 15

@@ -9,7 +9,7 @@ import numpy as np
 from oppcache.opp.errors import InputError, Problems
 
 from ..table import Protocol
-from .layout import CRASHES_MAX, KEYS_MAX, MIGRATIONS_MAX, PACKETS_MAX, QUEUES_MAX
+from .layout import CRASHES_MAX, KEYS_MAX, MIGRATIONS_MAX, PACKETS_MAX, QUEUES_MAX, UNTAGGED_MAX
 
 MARKERS = 2  # in one ring at a time; a step that would put a third waits
 
@@ -24,8 +24,12 @@ MARKERS = 2  # in one ring at a time; a step that would put a third waits
     P_MARKERS,
     P_WRITEBACKS,
     P_CHECKPOINTS,
-) = range(10)
-PARAMETERS = 10
+    P_TIMERS,
+    P_UNTAGGED,
+    P_BFENCE,
+    P_COUNTED,
+) = range(14)
+PARAMETERS = 14
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,11 @@ class Model:
         queues: RX queues.
         lossy: control messages may be lost, duplicated, delayed and reordered; else each arrives once, in order.
         liveness: also check that every state leads to a quiet one.
+        timers: timers run out at any moment, slots without a context are reclaimed, and the control channel may
+            be faster than the rings. Without, a protocol must get on by itself and leave no slot behind: a timer
+            that repairs what a row forgot is no excuse. (A side that restarts still has its first one.)
+        untagged: packets that an earlier stage may have punted, so that they come to the CPU without a tag.
+        bfence: behind a bounced packet there is a BFENCE (see :mod:`.bounced`); without it order is lost.
     """
 
     keys: int = 1
@@ -55,6 +64,9 @@ class Model:
     queues: int = 1
     lossy: bool = False
     liveness: bool = True
+    timers: bool = True
+    untagged: int = 0
+    bfence: bool = True
 
     def check(self) -> None:
         """Refuse what does not fit a stored state.
@@ -71,17 +83,28 @@ class Model:
             "cpu_crashes": (0, CRASHES_MAX),
             "ring_drops": (0, 3),
             "queues": (1, QUEUES_MAX),
+            "untagged": (0, UNTAGGED_MAX),
         }
         problems = Problems()
         for name, (low, high) in limits.items():
             got = getattr(self, name)
             if not low <= got <= high:
                 problems.add(f"{name.replace('_', '-')}: got {got}, expected {low} to {high}")
+        if self.untagged and self.queues > 1:
+            problems.add(
+                "untagged: got several queues, expected one: a packet goes through its first stage's queue"
+            )
         if problems:
             raise InputError(problems.items)
 
     def parameters(self, protocol: Protocol) -> np.ndarray:
-        """The bounds as the kernels take them."""
+        """The bounds as the kernels take them.
+
+        Raises:
+            InputError: packets without a tag, and a protocol that does not know them.
+        """
+        if self.untagged and not all("untagged" in state.cells for state in protocol.cpu.states.values()):
+            raise InputError(f"untagged: protocol {protocol.name!r} has no cells for packets without a tag")
         values = np.zeros(PARAMETERS, np.int64)
         values[P_KEYS], values[P_PACKETS], values[P_QUEUES] = self.keys, self.packets, self.queues
         values[P_LOSSY] = self.lossy and not protocol.instantaneous
@@ -89,6 +112,9 @@ class Model:
         values[P_LIVENESS], values[P_MARKERS] = self.liveness, MARKERS
         # Nobody reads a written-back copy or a checkpoint unless somebody crashes.
         values[P_WRITEBACKS], values[P_CHECKPOINTS] = self.nic_crashes > 0, self.cpu_crashes > 0
+        values[P_TIMERS], values[P_UNTAGGED] = self.timers, self.untagged
+        values[P_COUNTED] = "fail" in protocol.used("cpu")  # else promotions need not be accounted for
+        values[P_BFENCE] = self.untagged > 0 and self.bfence
         return values
 
     def but(self, **changes: int | bool) -> Model:

@@ -11,20 +11,24 @@ from ..vocabulary import (
     CPU,
     E_G,
     E_STATE,
+    EV_BFENCE,
     EV_BOUNCED,
     EV_PACKET,
+    EV_RECLAIM,
     EV_SUSPECT,
     EV_TIMEOUT,
     EV_UNRUNNABLE,
+    EV_UNTAGGED,
     EV_WANT_DEMOTE,
     EV_WANT_EVICT,
     EV_WANT_PROMOTE,
+    EV_WB,
     F_CHANGES_LABEL,
     INCARNATION_SHIFT,
     NIC,
     TIMER_WRITEBACK,
 )
-from . import ghosts
+from . import bounced, ghosts
 from .layout import (
     B_CHECKPOINT,
     B_CONTEXT,
@@ -52,6 +56,7 @@ from .layout import (
     start_of,
 )
 from .model import (
+    P_BFENCE,
     P_CHECKPOINTS,
     P_INSTANT,
     P_KEYS,
@@ -60,16 +65,17 @@ from .model import (
     P_PACKETS,
     P_QUEUES,
     P_SPREAD,
+    P_TIMERS,
     P_WRITEBACKS,
 )
-from .step import happen, remove, word_of
+from .step import happen, push, put, remove, word_of
 
 # Kinds of moves. A move is (kind, a, b, facts, queue that punts take, role).
 MOVE_ARRIVE, MOVE_RX, MOVE_TX, MOVE_TO_NIC, MOVE_TO_CPU, MOVE_OWN = range(6)
-MOVE_DROP, MOVE_NIC_CRASH, MOVE_CPU_CRASH, MOVE_CHECKPOINT, MOVE_LOSE = range(6, 11)
+MOVE_DROP, MOVE_NIC_CRASH, MOVE_CPU_CRASH, MOVE_CHECKPOINT, MOVE_LOSE, MOVE_BFENCE = range(6, 12)
 MOVES_MAX = 400
-# What `look` says instead of a row: nothing comes of the move; it is nothing that a table is asked about.
-IDLE, NO_EVENT = -10, -11
+# What `look` says instead of a row: nothing comes of the move; no table is asked; the packet is to wait.
+IDLE, NO_EVENT, WAITS = -10, -11, -12
 MOVE_WORDS = 6
 
 
@@ -95,6 +101,8 @@ def list_moves(parameters, protocol, s, facts_read, moves):
             )
     for kind, queue, role in ((MOVE_TO_NIC, Q_TO_NIC, NIC), (MOVE_TO_CPU, Q_TO_CPU, CPU)):
         deliverable = s[S_COUNTS + queue] if parameters[P_LOSSY] else min(s[S_COUNTS + queue], 1)
+        if not parameters[P_TIMERS] and is_behind_ring(s, role):
+            continue
         first = start_of(s, queue)
         for i in range(deliverable):
             item = s[first + i]
@@ -107,6 +115,12 @@ def list_moves(parameters, protocol, s, facts_read, moves):
     for key in range(keys):
         count = _own_moves(parameters, protocol, s, facts_read, moves, count, key, spread)
     return _faults(parameters, s, moves, count)
+
+
+@kernel
+def is_behind_ring(s, role):
+    """Whether anything is in the rings to a side."""
+    return s[S_COUNTS + Q_TX] > 0 if role == NIC else s[S_COUNTS + Q_RX] + s[S_COUNTS + Q_RX + 1] > 0
 
 
 @kernel
@@ -143,7 +157,16 @@ def _own_moves(parameters, protocol, s, facts_read, moves, count, key, spread):
     b = S_KEYS + key * KEY_WORDS
     nic, cpu = s[b + E_STATE], s[b + 8 + E_STATE]
     ways = parameters[P_QUEUES] if spread else 1
-    if s[S_ENTERED] < parameters[P_PACKETS]:
+    if s[S_ENTERED] < parameters[P_PACKETS] and bounced.may_be_punted_earlier(s, key):
+        count = _add(moves, count, MOVE_ARRIVE, EV_UNTAGGED, key, 0, 0, NIC)
+    if parameters[P_BFENCE]:
+        if bounced.is_waiting(s, key):
+            count = _with_facts(
+                protocol, s, facts_read, moves, count, MOVE_OWN, EV_UNTAGGED, key, CPU, key, EV_UNTAGGED, 1
+            )
+        if parameters[P_TIMERS] and bounced.is_overdue(s, key):
+            count = _add(moves, count, MOVE_BFENCE, key, 0, 0, 0, CPU)
+    if s[S_ENTERED] < parameters[P_PACKETS] and bounced.may_come_to_nic(s, key):
         count = _with_facts(
             protocol, s, facts_read, moves, count, MOVE_ARRIVE, EV_PACKET, key, NIC, key, EV_PACKET, ways
         )
@@ -180,6 +203,10 @@ def _wanted(parameters, protocol, s, b, role, event):
     """Whether an event of a side's own can come."""
     # On a reliable channel a timer is longer than a round trip.
     waits = not parameters[P_LOSSY] and s[S_COUNTS + Q_TO_CPU] + s[S_COUNTS + Q_TO_NIC] > 0
+    if (event == EV_TIMEOUT or event == EV_RECLAIM) and not parameters[P_TIMERS]:
+        restart, start = protocol.roles["restart"][role], protocol.roles["start"][role]
+        if event == EV_RECLAIM or restart == start or s[b + 8 * role + E_STATE] != restart:
+            return False
     if event == EV_TIMEOUT:
         timer = protocol.states["timer"][role, s[b + 8 * role + E_STATE]]
         return timer > 0 and not waits and (timer != TIMER_WRITEBACK or parameters[P_WRITEBACKS] > 0)
@@ -216,8 +243,8 @@ def is_own_step(move):
     """Whether a quiet system would still make this move: no fault, no arrival, nothing that a policy wants."""
     kind = move[0]
     if kind == MOVE_OWN:
-        return move[1] == EV_TIMEOUT or move[1] == EV_SUSPECT
-    return MOVE_RX <= kind <= MOVE_TO_CPU
+        return move[1] == EV_TIMEOUT or move[1] == EV_SUSPECT or move[1] == EV_UNTAGGED
+    return MOVE_RX <= kind <= MOVE_TO_CPU or kind == MOVE_BFENCE
 
 
 @kernel
@@ -244,7 +271,7 @@ def look(parameters, protocol, s, move, message, fired):
         fired: uint8, one a row: set where the row matches.
     """
     kind = move[0]
-    if kind > MOVE_OWN:
+    if kind > MOVE_OWN or (kind == MOVE_ARRIVE and move[1] == EV_UNTAGGED):
         return NO_EVENT
     item = item_of(s, move)
     if item & 31 == OUTPUT:
@@ -256,9 +283,16 @@ def look(parameters, protocol, s, move, message, fired):
     node = s[S_CPU : S_CPU + 3] if role == CPU else s[S_NIC : S_NIC + 3]
     word = word_of(s, b, role, node, item, message, move[3])
     row = choose(protocol, role, state, event, word)
+    if event == EV_UNTAGGED and parameters[P_BFENCE]:
+        overtakes = bounced.is_awaited(s, key) and not bounced.bounces(protocol, row)
+        if kind == MOVE_OWN and overtakes:
+            return IDLE
+        if kind == MOVE_RX and (overtakes or bounced.is_waiting(s, key)):
+            return WAITS
     if row >= 0:
         fired[row] = np.uint8(1)
     stays = kind == MOVE_OWN or ((kind == MOVE_TO_NIC or kind == MOVE_TO_CPU) and parameters[P_LOSSY] > 0)
+    stays = stays and event != EV_WB  # whether the table takes it or not, it counts as a copy
     if stays and (
         row == -1 or (row >= 0 and protocol.rows["actions"][row] == 0 and protocol.rows["next"][row] == state)
     ):
@@ -277,21 +311,37 @@ def make(parameters, analysis, protocol, s, move, row, message, out):
         s[S_KEY_OF] |= key << packet
         if event == EV_UNRUNNABLE:
             s[S_DEMOTIONS] -= 1
+        elif event == EV_UNTAGGED:
+            bounced.enters_untagged(s, packet)
+            return push(s, Q_RX, EV_UNTAGGED | key << I_KEY | packet << I_ID)
     elif kind == MOVE_RX or kind == MOVE_TX:
         item = remove(s, Q_TX if kind == MOVE_TX else Q_RX + a, 0)
         key, event = item >> I_KEY & 1, item & 31
-        if event == OUTPUT:
-            return ghosts.leave(s, key, item >> I_ID & 7)
         if event >= EV_BOUNCED:
             packet = item >> I_ID & 7
+        if kind == MOVE_TX and packet >= 0:
+            bounced.out_of_tx(s, packet)
+        if event == OUTPUT:
+            return ghosts.leave(s, key, packet)
+        if row == WAITS:
+            bounced.wait(s, key, packet)
+            return 0
+        if event == EV_BFENCE and kind == MOVE_RX:
+            bounced.returned(s, key, item)
     elif kind == MOVE_TO_NIC or kind == MOVE_TO_CPU:
         item = item_of(s, move)
         if not parameters[P_LOSSY]:
             remove(s, Q_TO_NIC if kind == MOVE_TO_NIC else Q_TO_CPU, 0)
-        key = item >> I_KEY & 1
+        key, event = item >> I_KEY & 1, item & 31
+    elif kind == MOVE_BFENCE:
+        return put(parameters, s, Q_TX, bounced.bfence(s, a))
     elif kind != MOVE_OWN:
         return _fault(parameters, protocol, s, kind, a, b)
-    wrong = happen(parameters, analysis, protocol, s, role, key, row, item, packet, chosen, message, out)
+    elif event == EV_UNTAGGED:
+        packet = bounced.next_waiting(s, key)
+    wrong = happen(
+        parameters, analysis, protocol, s, role, key, event, row, item, packet, chosen, message, out
+    )
     if kind == MOVE_OWN:
         _spend(s, event)
     return wrong
@@ -307,6 +357,7 @@ def _spend(s, event):
 
 @kernel
 def _fault(parameters, protocol, s, kind, a, b):
+    wrong = 0
     if kind == MOVE_DROP:
         item = remove(s, a, b)
         s[S_DROPS] -= 1
@@ -337,7 +388,10 @@ def _fault(parameters, protocol, s, kind, a, b):
             _forget(protocol, s, key, CPU)
             block = S_KEYS + key * KEY_WORDS
             s[block + B_CONTEXT + CPU] = s[block + B_CHECKPOINT]
-    return 0
+            if parameters[P_BFENCE]:
+                bounced.lose_waiting(s, key)
+                wrong |= push(s, Q_TX, bounced.bfence(s, key))
+    return wrong
 
 
 @kernel

@@ -14,10 +14,10 @@ from oppcache._jit import kernel
 from ..interpreter import reset_entry
 from ..lower import ProtocolArrays, lower_with_places
 from ..table import Protocol
-from ..vocabulary import COMMAND_WORDS, COMMANDS_MAX, CPU, MESSAGE_WORDS, NIC, PROPERTIES, PROPERTY
-from .analysis import Analysis, analyse
+from ..vocabulary import COMMAND_WORDS, COMMANDS_MAX, CPU, EV_BFENCE, MESSAGE_WORDS, NIC, PROPERTIES, PROPERTY
+from .analysis import FIELDS, Analysis, analyse, oversteps
 from .canonical import canonicalise
-from .ghosts import DISABLED, ONE_OWNER, OVERFLOW, is_quiet, two_owners
+from .ghosts import DISABLED, LIMITS, ONE_OWNER, OVERFLOW, is_quiet, two_owners
 from .layout import (
     KEY_WORDS,
     S_CPU,
@@ -28,6 +28,7 @@ from .layout import (
     S_NIC,
     S_NIC_CRASHES,
     S_PROMOTIONS,
+    S_UNTAGGED,
     STORED_MAX,
     WORDS,
     copy_state,
@@ -69,6 +70,7 @@ class System(NamedTuple):
     analysis: Analysis
     protocol: ProtocolArrays
     facts: np.ndarray
+    oversteps: np.ndarray
 
 
 class Scratch(NamedTuple):
@@ -89,9 +91,16 @@ class Scratch(NamedTuple):
 
 def make_system(protocol: Protocol, model: Model) -> System:
     """Lower and analyse a protocol for a model."""
-    arrays, _ = lower_with_places(protocol)
-    states = arrays.states.shape[1]
-    return System(model.parameters(protocol), analyse(protocol, states), arrays, facts_read(arrays))
+    arrays, places = lower_with_places(protocol)
+    analysis = analyse(protocol, arrays.states.shape[1])
+    if model.untagged:
+        # Read by no row, but by the rule around the tables.
+        analysis.reads[EV_BFENCE, FIELDS.index("n")] = analysis.reads[
+            EV_BFENCE, FIELDS.index("incarnation")
+        ] = 1
+    return System(
+        model.parameters(protocol), analysis, arrays, facts_read(arrays), oversteps(protocol, places)
+    )
 
 
 def facts_read(arrays: ProtocolArrays) -> np.ndarray:
@@ -129,7 +138,7 @@ def first_state(system: System, model: Model) -> np.ndarray:
     s[S_NIC] = s[S_CPU] = 1
     s[S_PROMOTIONS], s[S_DEMOTIONS] = model.promotions, model.demotions
     s[S_NIC_CRASHES], s[S_CPU_CRASHES] = model.nic_crashes, model.cpu_crashes
-    s[S_DROPS] = model.ring_drops
+    s[S_DROPS], s[S_UNTAGGED] = model.ring_drops, model.untagged
     for key in range(model.keys):
         b = S_KEYS + key * KEY_WORDS
         reset_entry(system.protocol, NIC, s[b : b + 8], False)
@@ -150,6 +159,8 @@ def next_state(system, scratch, move):
     wrong = make(parameters, analysis, protocol, t, move, row, scratch.message, scratch.out)
     if wrong & DISABLED:
         return DISABLED
+    if row >= 0 and system.oversteps[row]:
+        wrong |= LIMITS
     if not canonicalise(t, parameters[P_KEYS], parameters[P_LOSSY] > 0, analysis):
         wrong |= OVERFLOW
     if two_owners(protocol, t, parameters[P_KEYS]):
@@ -196,7 +207,9 @@ def expand(system, store, scratch, batch, stop):
             counters[N_LEVEL_END] = counters[N_STATES]
         unpack(store.arena, store.starts[number - counters[N_FIRST]], keys, scratch.s)
         if liveness:
-            store.quiet[number] = np.uint8(1 if is_quiet(system.protocol, scratch.s, keys) else 0)
+            store.quiet[number] = np.uint8(
+                1 if is_quiet(system.parameters, system.protocol, scratch.s) else 0
+            )
             store.edge_starts[number] = counters[N_EDGES]
         successors = find_successors(system, store, scratch, number, stop)
         if successors < 0:

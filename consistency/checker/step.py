@@ -12,6 +12,7 @@ from ..vocabulary import (
     C_DRAIN_KEEP,
     C_DROP,
     C_DROP_HELD,
+    C_FAIL,
     C_FLUSH,
     C_HOLD,
     C_PROCESS,
@@ -25,9 +26,14 @@ from ..vocabulary import (
     C_TAKE_CONTEXT,
     CPU,
     E_HELD,
+    E_STATE,
     E_VERSION,
+    EV_BFENCE,
     EV_BOUNCED,
+    EV_INSTALL,
     EV_PUNT_ABSENT,
+    EV_WANT_PROMOTE,
+    EV_WB,
     IMPOSSIBLE,
     K_CODE,
     K_G,
@@ -46,7 +52,17 @@ from ..vocabulary import (
     M_VERSION,
     NIC,
 )
-from .ghosts import DISABLED, NO_LOSS, OVERFLOW, REACHED_IMPOSSIBLE, apply, leave
+from .bounced import fence_behind, is_awaited
+from .ghosts import (
+    DISABLED,
+    NO_LOSS,
+    OVERFLOW,
+    REACHED_IMPOSSIBLE,
+    apply,
+    copy_arrives,
+    follow_promotion,
+    leave,
+)
 from .layout import (
     B_CONTEXT,
     B_HELD,
@@ -78,7 +94,7 @@ from .layout import (
     short_r,
     start_of,
 )
-from .model import P_INSTANT, P_LOSSY, P_MARKERS, P_QUEUES, P_SPREAD
+from .model import P_BFENCE, P_COUNTED, P_INSTANT, P_LOSSY, P_MARKERS, P_QUEUES, P_SPREAD
 
 FIRST_PUNT = EV_PUNT_ABSENT
 
@@ -151,12 +167,17 @@ def is_marker(item):
 
 
 @kernel
-def _put(parameters, s, queue, item):
-    """Put a marker into a ring; DISABLED where the model's bound on markers is reached."""
+def put(parameters, s, queue, item):
+    """Put a marker into a ring; DISABLED where the model's bound on markers is reached.
+
+    BFENCEs are few anyway, and no part of it: else they could wait for each other.
+    """
+    if item & 31 == EV_BFENCE:
+        return push(s, queue, item)
     markers = 0
     first = start_of(s, queue)
     for i in range(s[S_COUNTS + queue]):
-        markers += 1 if is_marker(s[first + i]) else 0
+        markers += 1 if is_marker(s[first + i]) and s[first + i] & 31 != EV_BFENCE else 0
     return DISABLED if markers >= parameters[P_MARKERS] else push(s, queue, item)
 
 
@@ -205,18 +226,23 @@ def carry_out(parameters, analysis, protocol, s, role, key, command, context, pa
         s[S_LOST] |= 1 << packet
         return placed | NO_LOSS
     if code == C_BOUNCE:
-        return placed | push(s, Q_TX, EV_BOUNCED | key << I_KEY | packet << I_ID)
+        wrong = push(s, Q_TX, EV_BOUNCED | key << I_KEY | packet << I_ID)
+        if parameters[P_BFENCE]:
+            wrong |= put(parameters, s, Q_TX, fence_behind(s, key))
+        return placed | wrong
     if code == C_PUNT_ABSENT or code == C_PUNT_WATCHED or code == C_PUNT_DEPARTED:
         item = write_item(command[K_KIND], key, command, command[K_N], 0, packet, analysis)
         return placed | push(s, home(parameters, key, chosen), item)
     if code == C_SEND or code == C_PUT:
         mask = s[b + B_CONTEXT + role]
         item = write_item(command[K_KIND], key, command, command[K_N], mask, -1, analysis)
+        if parameters[P_BFENCE] and command[K_KIND] == EV_INSTALL and is_awaited(s, key):
+            return 0
         if code == C_SEND or parameters[P_INSTANT]:
             return _send(parameters, s, Q_TO_CPU if role == NIC else Q_TO_NIC, item)
         # A spread protocol's fence goes through one queue.
         fence = Q_RX + (0 if parameters[P_SPREAD] else key % parameters[P_QUEUES])
-        return _put(parameters, s, fence if role == NIC else Q_TX, item)
+        return put(parameters, s, fence if role == NIC else Q_TX, item)
     if code == C_TAKE_CONTEXT or code == C_CLEAR_CONTEXT:
         s[b + B_CONTEXT + role] = context if code == C_TAKE_CONTEXT else 0
         return 0
@@ -267,11 +293,12 @@ def word_of(s, b, role, node, item, message, facts):
 
 
 @kernel
-def happen(parameters, analysis, protocol, s, role, key, row, item, packet, chosen, message, out):
+def happen(parameters, analysis, protocol, s, role, key, event, row, item, packet, chosen, message, out):
     """Take one event on one side of the model.
 
     Args:
         s: the working vector, its entry completed by :func:`word_of`; changed.
+        event: its code.
         row: what the table says, as :func:`~..interpreter.choose` found it.
         item: the message or tag, 0 for none.
         packet: number of the packet that the event brings, -1: none.
@@ -285,16 +312,24 @@ def happen(parameters, analysis, protocol, s, role, key, row, item, packet, chos
     b = S_KEYS + key * KEY_WORDS
     entry = s[b + 8 * role : b + 8 * role + 8]
     node = s[S_CPU : S_CPU + 3] if role == CPU else s[S_NIC : S_NIC + 3]
+    before = s[b + 8 + E_STATE]
     count = take(protocol, row, entry, node, message, out)
     if count == IMPOSSIBLE:
         if packet >= 0:
             s[S_LOST] |= 1 << packet
         return REACHED_IMPOSSIBLE
-    wrong = 0
+    wrong, failed, taken = 0, False, False
     for i in range(count):
+        failed = failed or out[i, K_CODE] == C_FAIL
+        taken = taken or out[i, K_CODE] == C_TAKE_CONTEXT
         wrong |= carry_out(
             parameters, analysis, protocol, s, role, key, out[i], item >> I_MASK & 31, packet, chosen
         )
+    if event == EV_WB and role == CPU:
+        copy_arrives(protocol, s, key, message[M_G], item >> I_MASK & 31)
+    if parameters[P_COUNTED] and role == CPU:
+        asked = event == EV_WANT_PROMOTE
+        wrong |= follow_promotion(protocol, s, key, before, asked, failed, taken)
     if packet >= 0 and not wrong >> 30 & 1:
         s[S_LOST] |= 1 << packet
         wrong |= NO_LOSS

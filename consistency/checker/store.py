@@ -12,6 +12,7 @@ import numpy as np
 
 from oppcache._jit import kernel
 
+from ..vocabulary import PROPERTIES
 from .layout import STORED_MAX, hash_of
 from .moves import MOVES_MAX
 
@@ -44,7 +45,7 @@ class Store(NamedTuple):
         edges: uint32, successors by steps that a quiet system makes (with liveness), a state's together.
         edge_starts: int64, where each state's begin, and one more.
         counters: int64[COUNTERS].
-        first: int64[9], the state in whose moves each property was violated first, -1: none.
+        first: int64[PROPERTIES], the state in whose moves each property was violated first, -1: none.
     """
 
     arena: np.ndarray
@@ -78,7 +79,7 @@ def make_store(liveness: bool, compact: bool, states: int = 1 << 14) -> Store:
         np.empty(states * 4 if liveness else 0, np.uint32),
         np.zeros(states + 1 if liveness else 0, np.int64),
         counters,
-        np.full(9, -1, np.int64),
+        np.full(len(PROPERTIES), -1, np.int64),
     )
 
 

@@ -7,17 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..interpreter import choose, truths
 from ..lower import RowPlace, lower_with_places
 from ..vocabulary import (
-    CPU,
-    E_HELD,
     E_STATE,
-    E_VERSION,
     EV_BOUNCED,
     EV_PUNT_ABSENT,
     EV_PUNT_DEPARTED,
     EV_PUNT_WATCHED,
+    EV_UNTAGGED,
     EVENT_NAMES,
     NIC,
     PROPERTIES,
@@ -28,6 +25,7 @@ from . import layout as L
 from .ghosts import DISABLED
 from .moves import (
     MOVE_ARRIVE,
+    MOVE_BFENCE,
     MOVE_CHECKPOINT,
     MOVE_CPU_CRASH,
     MOVE_DROP,
@@ -38,12 +36,13 @@ from .moves import (
     MOVE_TO_CPU,
     MOVE_TO_NIC,
     MOVE_TX,
+    NO_EVENT,
+    WAITS,
     list_moves,
     look,
     make,
 )
 from .search import Scratch, System, first_state, make_scratch, next_state
-from .step import read_item
 from .store import is_same
 
 if TYPE_CHECKING:
@@ -127,6 +126,8 @@ def label(item: int) -> str:
         return f"output of packet {packet}"
     if kind == EV_BOUNCED:
         return f"packet {packet} back"
+    if kind == EV_UNTAGGED:
+        return f"packet {packet} without a tag"
     if kind == EV_PUNT_ABSENT:
         return f"packet {packet} ⟨A⟩"
     if kind == EV_PUNT_WATCHED:
@@ -149,7 +150,7 @@ def label(item: int) -> str:
         "gone": [tenancy if g else request],
         "state": [f"CPU {incarnation}", tenancy],
         "fetch": [tenancy],
-        "bfence": [],
+        "bfence": [str(n)],
     }[EVENT_NAMES[kind]]
     fields = [word for word in fields if word not in ("none", "r0.0")] or fields[:0]
     return f"{EVENT_NAMES[kind].upper()}({', '.join(fields)})" if fields else EVENT_NAMES[kind].upper()
@@ -232,8 +233,8 @@ class _Tracer:
         )
         kind, a, b = (int(word) for word in move[:3])
         number = len(self.steps)
-        side, key, what, item = self._describe(s, kind, a, b, int(move[5]))
-        does = self._does(s, side, key, item, kind, a, int(move[3])) if side in ROLES else ""
+        side, key, what = self._describe(s, kind, a, b, int(move[5]))
+        does = self._does(int(row)) if side in ROLES else ""
         before = self._states(s)[key]
         states = self._states(after)
         if side in ROLES and before[ROLES.index(side)] != states[key][ROLES.index(side)]:
@@ -244,18 +245,25 @@ class _Tracer:
         egress = [i + 1 for i in range(L.PACKETS_MAX) if left >> i & 1]
         self.steps.append(Step(side, key, what, does, states, names, egress))
 
-    def _describe(self, s: np.ndarray, kind: int, a: int, b: int, role: int) -> tuple[str, int, str, int]:
-        """Side, key, the event in words, and the item that it concerns."""
+    def _describe(self, s: np.ndarray, kind: int, a: int, b: int, role: int) -> tuple[str, int, str]:
+        """Side, key, and the event in words."""
 
         def at(queue: int, place: int) -> int:
             return int(s[L.start_of(s, queue) + place])
 
         of = f" of key {b + 1}" if self.keys > 1 else ""
+        if kind == MOVE_ARRIVE and EVENT_NAMES[a] == "untagged":
+            return "nic", b, f"packet {int(s[L.S_ENTERED]) + 1}{of} is punted by an earlier stage"
+        if kind == MOVE_BFENCE:
+            return "cpu", a, f"BFENCE{of} again"
+        if kind == MOVE_OWN and EVENT_NAMES[a] == "untagged":
+            packet = int(s[L.S_KEYS + b * L.KEY_WORDS + L.B_BOUNCED]) & 7
+            return "cpu", b, f"packet {packet}{of}, which waited"
         if kind == MOVE_ARRIVE:
             cannot = " (the NIC cannot run its entry)" if EVENT_NAMES[a] == "unrunnable" else ""
-            return "nic", b, f"packet {int(s[L.S_ENTERED]) + 1}{of} arrives{cannot}", 0
+            return "nic", b, f"packet {int(s[L.S_ENTERED]) + 1}{of} arrives{cannot}"
         if kind == MOVE_OWN:
-            return ROLES[role], b, EVENT_NAMES[a] + of, 0
+            return ROLES[role], b, EVENT_NAMES[a] + of
         if kind in (MOVE_RX, MOVE_TX, MOVE_TO_NIC, MOVE_TO_CPU):
             queue = {MOVE_RX: L.Q_RX + a, MOVE_TX: L.Q_TX, MOVE_TO_NIC: L.Q_TO_NIC, MOVE_TO_CPU: L.Q_TO_CPU}[
                 kind
@@ -263,31 +271,23 @@ class _Tracer:
             item = at(queue, a if kind in (MOVE_TO_NIC, MOVE_TO_CPU) else 0)
             key = item >> L.I_KEY & 1
             if item & 31 == L.OUTPUT:
-                return WIRE, key, f"{label(item)} leaves", item
+                return WIRE, key, f"{label(item)} leaves"
             where = "" if kind in (MOVE_TO_NIC, MOVE_TO_CPU) else f" from {_QUEUE_NAMES[queue]}"
-            return ("cpu" if kind in (MOVE_RX, MOVE_TO_CPU) else "nic"), key, f"{label(item)}{where}", item
+            return ("cpu" if kind in (MOVE_RX, MOVE_TO_CPU) else "nic"), key, f"{label(item)}{where}"
         if kind == MOVE_DROP:
-            return FAULT, 0, f"{_QUEUE_NAMES[a]} drops {label(at(a, b))}", at(a, b)
+            return FAULT, 0, f"{_QUEUE_NAMES[a]} drops {label(at(a, b))}"
         words = {
             MOVE_NIC_CRASH: "the NIC restarts",
             MOVE_CPU_CRASH: "the CPU restarts",
             MOVE_LOSE: "all control messages under way are lost",
             MOVE_CHECKPOINT: "the CPU's contexts are checkpointed",
         }
-        return FAULT, a if kind == MOVE_CHECKPOINT else 0, words[kind], 0
+        return FAULT, a if kind == MOVE_CHECKPOINT else 0, words[kind]
 
-    def _does(self, s: np.ndarray, side: str, key: int, item: int, kind: int, a: int, facts: int) -> str:
+    def _does(self, row: int) -> str:
         """The chosen row's actions."""
-        role = ROLES.index(side)
-        b = L.S_KEYS + key * L.KEY_WORDS
-        entry = s[b + 8 * role : b + 8 * role + 8].copy()
-        entry[E_VERSION] = L.bits(s[b + L.B_CONTEXT + role])
-        entry[E_HELD] = L.held_count(s[b + L.B_HELD + role])
-        node = s[L.S_CPU : L.S_CPU + 3] if role == CPU else s[L.S_NIC : L.S_NIC + 3]
-        event = a if kind in (MOVE_ARRIVE, MOVE_OWN) else item & 31
-        read_item(item, self.scratch.message)
-        word = truths(entry, node, self.scratch.message, facts)
-        row = choose(self.system.protocol, role, int(entry[E_STATE]), event, word)
+        if row in (NO_EVENT, WAITS):
+            return "waits behind what was bounced" if row == WAITS else ""
         if row == -1:
             return "ignored"
         if row < 0 or self.system.protocol.rows["next"][row] < 0:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..lower import lower_with_places
 from ..table import Protocol
-from ..vocabulary import PROPERTIES
+from ..vocabulary import PROPERTIES, ROLES
 from .model import Model
 from .store import N_DEPTH, N_STATES, N_TRANSITIONS, Store
 
@@ -117,11 +117,26 @@ class Verdict:
                 p.role == role and p.row.next in owns[role] and p.state not in owns[role] for p in taken
             )
 
-        found = []
-        if self.model.promotions and not arrives("nic"):
-            found.append("no promotion completes")
-        if self.model.demotions and self.model.promotions and not arrives("cpu"):
-            found.append("no demotion completes")
+        model, rows = self.model, list(self.protocol.rows("nic"))
+        migrates = model.promotions > 0 and model.packets > 0
+        copies = model.nic_crashes and model.timers and any("send wb" in row.actions for row in rows)
+        expected = {
+            "no promotion completes": (model.promotions, arrives("nic")),
+            "no demotion completes": (model.promotions and model.demotions, arrives("cpu")),
+            "no copy is written back": (
+                migrates and copies,
+                any(p.event == "wb" and "take-context" in p.row.actions for p in taken),
+            ),
+            "the NIC never holds a packet": (
+                migrates and any("hold" in row.actions for row in rows),
+                any(p.role == "nic" and "hold" in p.row.actions for p in taken),
+            ),
+        }
+        found = [what for what, (wanted, seen) in expected.items() if wanted and not seen]
+        for role in ROLES:
+            verbs = {action for p in taken if p.role == role for action in p.row.actions}
+            if "hold" in verbs and not verbs & {"drain", "drain-keep", "flush", "drop-held"}:
+                found.append(f"nothing held by the {role.upper()} moves on")
         return found
 
     def trace(self, name: str) -> Trace:

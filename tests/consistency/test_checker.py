@@ -23,6 +23,9 @@ SMALL = [
     LOSSY.but(packets=1, promotions=1, nic_crashes=1),
     LOSSY.but(packets=2, promotions=1, ring_drops=1),
     Model(keys=2, packets=2, promotions=1, queues=2),
+    Model(packets=2, promotions=1, untagged=2),
+    Model(packets=3, promotions=2, demotions=2, timers=False),
+    Model(packets=2, promotions=1, demotions=1, cpu_crashes=1, timers=False),
 ]
 LARGE = [
     LOSSY.but(packets=3, promotions=1, demotions=1),
@@ -34,7 +37,12 @@ LARGE = [
     LOSSY.but(packets=3, promotions=2),
     LOSSY.but(packets=3, promotions=1, nic_crashes=1),
     LOSSY.but(packets=3, promotions=1, cpu_crashes=1),
-    LOSSY.but(packets=2, promotions=1, nic_crashes=1, cpu_crashes=1),
+    LOSSY.but(packets=2, promotions=1, untagged=2),
+    Model(packets=3, promotions=1, untagged=2),
+    Model(packets=2, promotions=1, untagged=2, nic_crashes=1),
+    Model(packets=2, promotions=1, untagged=2, cpu_crashes=1),
+    Model(packets=2, promotions=1, untagged=2, ring_drops=1),
+    LOSSY.but(packets=2, promotions=1, nic_crashes=1, cpu_crashes=1, liveness=False),
 ]
 
 

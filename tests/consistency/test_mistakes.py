@@ -18,7 +18,7 @@ LATE_FENCE = """\
         - {if: [g-current, n-newer, retries-spent], do: [send evict, fail], next: owns}
 """
 STATE = """\
-        - {if: [own-incarnation, g-given], do: take-g, next: recalling}
+        - {if: [own-incarnation, g-given], do: [take-g, send evict], next: recalling}
         - {if: [own-incarnation, not g-given], do: drain, next: owns}
         - {if: not own-incarnation, do: []}
 """
@@ -81,7 +81,7 @@ MISTAKES = {
         [
             (
                 STATE,
-                "        - {if: g-given, do: take-g, next: recalling}\n"
+                "        - {if: g-given, do: [take-g, send evict], next: recalling}\n"
                 "        - {if: not g-given, do: drain, next: owns}\n",
             )
         ],
@@ -139,6 +139,24 @@ MISTAKES = {
         ["exactly-once", "rollback"],
     ),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "steps"), [("cas", 14), ("cas-hold", 14)])
+def test_without_a_fence_behind_it_a_bounced_packet_is_overtaken(name: str, steps: int) -> None:
+    model = Model(packets=2, promotions=1, untagged=2, bfence=False)
+    wrong = check(load_protocol(name), model)
+    assert wrong.violated == ["order"]
+    assert len(wrong.trace("order").steps) == steps
+
+
+def test_a_packet_without_a_tag_waits_behind_what_a_restarted_cpu_holds() -> None:
+    """Found by checking: else the second is bounced to the NIC and overtakes the first."""
+    text = protocol_path("cas").read_text(encoding="utf-8")
+    assert "      untagged: hold\n      timeout: send evict\n" in text
+    text = text.replace("      untagged: hold\n      timeout: send evict\n", "      timeout: send evict\n")
+    model = Model(packets=2, promotions=1, untagged=2, cpu_crashes=1)
+    wrong = check(protocol_from_text(text, "bounced"), model)
+    assert wrong.violated == ["order"]
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)

@@ -42,6 +42,12 @@ def verify(
         Channel,
         typer.Option(help="reliable, or lossy: control messages lost, duplicated, delayed, reordered."),
     ] = Channel.reliable,
+    untagged: Annotated[
+        int, typer.Option(help="Packets that an earlier stage may punt, so that they come without a tag.")
+    ] = 0,
+    no_timers: Annotated[
+        bool, typer.Option("--no-timers", help="A protocol must get on without a timer: nothing is lost.")
+    ] = False,
     safety_only: Annotated[bool, typer.Option("--safety-only", help="Leave out liveness.")] = False,
     hash_compact: Annotated[
         bool, typer.Option("--hash-compact", help="Keep hashes of states: less memory, and not quite exact.")
@@ -62,7 +68,7 @@ def verify(
 
     model = Model(
         keys, packets, promotions, demotions, nic_crashes, cpu_crashes, ring_drops, queues,
-        channel is Channel.lossy, not safety_only,
+        channel is Channel.lossy, not safety_only, not no_timers, untagged,
     )  # fmt: skip
     loaded = load_protocol(protocol, Mark("PROTOCOL"))
     verdict = check(loaded, model, compact=hash_compact, progress=None if Settings.quiet else _progress())
