@@ -35,7 +35,7 @@ class Axis:
     @property
     def unit_words(self) -> str:
         """The unit as a label says it."""
-        return {"packets/s": "packet/s"}.get(self.unit, self.unit)
+        return {"packets/s": "packet/s", "1/s": "/s"}.get(self.unit, self.unit)
 
     def is_geometric(self) -> bool:
         """Whether the values are sizes that grow by factors, which a logarithmic axis spreads evenly."""
