@@ -138,8 +138,9 @@ def send_to_nic(here, item, kind, now):
     w = world_at(here)
     if w.knobs[P_INSTANT]:
         return send(w.queues, Q_TO_NIC, now, now, item)
-    paced = kind == w.knobs[P_PACED]
-    row = _row_of(w, item) if paced else np.int64(0)
+    row = _row_of(w, item) if kind == w.knobs[P_PACED] else np.int64(-1)
+    # Sent again for a key that has its slot it inserts nothing.
+    paced = row >= 0 and w.rows.marks["slot"][row] == 0
     waiting = w.rows.marks["queued"][row] if paced else np.int64(0)
     if waiting > 0:
         # The key is in the queue already, and needs to be there once: with what is newest.
