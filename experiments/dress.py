@@ -7,7 +7,7 @@ import math
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from .figure_data import Axis, FigureData, value_text
+from .figure_data import PREFIXES, SCALED, Axis, FigureData, value_text
 
 if TYPE_CHECKING:
     from cycler import Cycler
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 _LINE_STYLES = ("-", "--", ":")
 _NEXT_MARKER = 3  # markers are so far apart in the palette for one colour in two line styles
-_PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
-_SCALED = ("s", "B", "bit/s", "packets/s", "1/s")
 _WIDTH_OF_LETTER_INCHES = 0.072
 
 
@@ -92,10 +90,10 @@ def _dress_numbers(axis: Any, measured: Axis) -> None:
         axis.set_major_formatter(PercentFormatter(1.0, decimals=0 if high - low >= 0.04 else 1))
         return
     scale = 1.0
-    if measured.unit in _SCALED:
+    if measured.unit in SCALED:
         # On a logarithmic axis the middle, so that the numbers at neither end are long.
         reach = math.sqrt(low * high) if axis.get_scale() == "log" and low > 0 else high
-        scale, prefix = next((item for item in _PREFIXES if reach >= item[0]), _PREFIXES[3])
+        scale, prefix = next((item for item in PREFIXES if reach >= item[0]), PREFIXES[3])
         axis.set_label_text(f"{measured.label} ({prefix}{measured.unit_words.removeprefix('1')})")
     axis.set_major_formatter(FuncFormatter(lambda value, _: value_text(float(f"{value / scale:.6g}"))))
 

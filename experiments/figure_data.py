@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     import polars
 
 
+PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
+SCALED = ("s", "B", "bit/s", "packets/s", "1/s")  # units that take them
+
+
 @dataclass(frozen=True)
 class Axis:
     """What an axis measures.
@@ -128,7 +132,7 @@ def from_results(frame: polars.DataFrame, spec: FigureSpec, manifest: Mapping[st
         spread = [np.array(points[value], dtype=np.float64) for value in at]
         groups.append(
             Group(
-                label=_label(key),
+                label=_label(key, spec.by),
                 x=np.array([place[value] if x.categorical else value for value in at], dtype=np.float64),
                 mean=np.array([ys.mean() for ys in spread]),
                 low=np.array([ys.min() for ys in spread]),
@@ -158,7 +162,7 @@ def from_series(frame: polars.DataFrame, spec: FigureSpec, manifest: Mapping[str
         if spec.x == "packets":
             x = x.cumsum()  # a series counts packets by window
         keys.append(key)
-        curves.append(Curve(_label(key), x.astype(np.float64), y.astype(np.float64)))
+        curves.append(Curve(_label(key, spec.by), x.astype(np.float64), y.astype(np.float64)))
     words = "latency" if spec.y == "latency" else "time"
     x_axis = Axis(words, "s") if spec.x == "time" else Axis("packets", "")
     legend = _legend(spec.by)
@@ -214,8 +218,18 @@ def _own_axis(spec: FigureSpec) -> Axis | None:
     return None if own is None else Axis(*own)
 
 
-def _label(key: tuple[Value, ...]) -> str:
-    return " · ".join(value_text(value) for value in key)
+def _label(values: tuple[Value, ...], keys: Sequence[str]) -> str:
+    return " · ".join(_with_unit(value, key) for value, key in zip(values, keys, strict=True))
+
+
+def _with_unit(value: Value, key: str) -> str:
+    """Return a swept value of a legend: a time, rate or bandwidth with its unit, as ``8 Gbit/s``."""
+    measured = paths.quantity(key)
+    if isinstance(value, str) or measured is None or measured.unit not in SCALED or not value:
+        return value_text(value)
+    scale, prefix = next((item for item in PREFIXES if value >= item[0]), PREFIXES[-1])
+    number = value_text(float(f"{value / scale:.6g}"))
+    return f"{number} {prefix}{measured.unit.removeprefix('1')}"
 
 
 def _legend(keys: Sequence[str]) -> str:
