@@ -14,13 +14,14 @@ import numba
 import numpy as np
 from numba import types
 
-from oppcache._jit import JIT_DISABLED, kernel
+from oppcache._jit import JIT_DISABLED, kernel, straight
 from oppcache.cache import load_admission, load_policy
 from oppcache.cache.contract import ADMISSION_SIGNATURES, EVICTION_SIGNATURES
 from oppcache.cache.hooks import Hooks, hooks_of
 from oppcache.consistency.migrate import demote, promote
 from oppcache.fastpath.slots import Slots, free_slot, make_slots, occupant, occupy, take_slot
 from oppcache.opp import arrays as A
+from oppcache.opp.ahead import read_ahead
 from oppcache.opp.contexts import has_room, location, make_store
 from oppcache.opp.fields import W_ID, W_LENGTH, W_NOW
 from oppcache.opp.lower import lower
@@ -259,12 +260,16 @@ def run_packets(
     stages = program.stages.shape[0]
     releases = cache.hooks.releases == 1 or cache.release.idle > 0
     shows = cache.hooks.observes == 1 or cache.release.ends == 1
+    known = first = start
     for i in range(start, stop):
         if not has_room(store, RESERVE):
             return i
+        if i == known:
+            first, known = i, read_ahead(program, store, vectors, i, i == start, scratch)
         vector = vectors[i]
         now = np.int64(vector[W_NOW])
         begin(scratch, vector, seed)
+        scratch[A.S_AHEAD] = np.uint64(i - first + 1)
         side, flags, stage = np.int64(_NIC), np.int64(0), np.int64(0)
         while stage < stages:
             record = find_context(program, store, stage, vector, scratch)
@@ -328,4 +333,4 @@ def engine() -> Any:
     policies = [EVICTION_SIGNATURES[name] for name in ("hit", "victim", "insert", "remove")]
     policies.append(ADMISSION_SIGNATURES["admit"])
     arguments = [numba.typeof(value) for value in example] + [types.FunctionType(p) for p in policies]
-    return kernel(run_packets, signature=types.int64(*arguments))
+    return straight(kernel(run_packets, signature=types.int64(*arguments)))

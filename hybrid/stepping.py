@@ -66,7 +66,21 @@ class HybridMachine:
         self.layout = self._run.lowered.layout
 
     def process(self, vectors: np.ndarray) -> Verdicts:
-        """Run packets, in order; rewritten fields are left in their rows."""
+        """Run packets, in order; rewritten fields are left in their rows.
+
+        Args:
+            vectors: ``uint64[n, layout.words]``, C-contiguous.
+
+        Raises:
+            ValueError: the vectors are not of this machine's layout.
+        """
+        if (
+            vectors.shape[1:] != (self.layout.words,)
+            or vectors.dtype != np.uint64
+            or not vectors.flags.c_contiguous
+        ):
+            got = f"{vectors.dtype}{list(vectors.shape)}"
+            raise ValueError(f"got vectors {got}, expected uint64[n, {self.layout.words}], C-contiguous")
         outcomes = make_outcomes(len(vectors))
         self._run.take(vectors, 0, len(vectors), outcomes)
         return Verdicts(outcomes.verdict, outcomes.port)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from numba import types
 
-from oppcache._jit import JIT_DISABLED, kernel
+from oppcache._jit import JIT_DISABLED, kernel, straight
 from oppcache.cache.contract import ADMISSION_SIGNATURES, EVICTION_SIGNATURES
 
 from .build import example_world
@@ -39,7 +39,7 @@ def engine(world: Any) -> Engine:
     pointers = [types.FunctionType(react), types.FunctionType(other)]
     run = i64(world, vectors, leavers, i64, i64, types.uint64, hit, victim, insert, remove, admit, *pointers)
     return Engine(
-        kernel(run_events, signature=run),
+        straight(kernel(run_events, signature=run)),
         kernel(side_event, signature=react),
         kernel(other_event, signature=other),
     )

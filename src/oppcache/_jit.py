@@ -155,6 +155,18 @@ def kernel(
     return dispatcher
 
 
+def straight(compiled: Any) -> Any:
+    """The machine code of a kernel with one signature: a call does not find out the types of its arguments again.
+
+    That takes milliseconds where there are many arrays of records and pointers to functions among them. Arguments must
+    be of the signature's types; only the size of an array's items is checked.
+    """
+    if JIT_DISABLED:
+        return compiled
+    (result,) = compiled.overloads.values()
+    return result.entry_point
+
+
 @contextmanager
 def _one_process_at_a_time(name: str, on_disk: bool) -> Iterator[None]:
     """Let another process that compiles the same kernel finish, so that this one finds it on disk."""
