@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from oppcache._jit import kernel
-from oppcache.consistency.vocabulary import E_VERSION, EV_WB, NIC
+from oppcache.consistency.vocabulary import CPU, E_STATE, E_VERSION, EV_WB, NIC
 from oppcache.fastpath.tables import (
     candidates,
     occupant,
@@ -85,8 +85,8 @@ def unpack_context(w, side, table, record, row, item):
     if side == NIC:
         w.store.memory[base + A.C_PLACE] = np.uint64(record) + _ONE
         w.store.memory[home + A.C_PLACE] = np.uint64(marks["slot"][row])
-    elif place != _ZERO and w.pool.items["kind"][item] == EV_WB + 1:
-        w.store.memory[home + A.C_PLACE] = place  # a copy to recover from: the NIC's is the one that counts
+    elif w.pool.items["kind"][item] == EV_WB + 1 and (place != _ZERO or not _cpu_owns(w, row)):
+        w.store.memory[home + A.C_PLACE] = place  # a copy to recover from, and a newer one may be under way
     else:
         w.store.memory[home + A.C_PLACE] = _ZERO
         reckon(w, row, np.int64(w.store.memory[home + A.C_VERSION]))
@@ -109,6 +109,11 @@ def begin_anew(w, table, record, row):
     """What was applied to a context that has ended is not missing in the next one of its key."""
     version = w.store.memory[cpu_base(w, table, record) + A.C_VERSION]
     w.rows.marks["lost"][row] = w.rows.marks["applied"][row] - np.int64(version)
+
+
+@kernel
+def _cpu_owns(w, row):
+    return w.protocol.states["owns"][CPU, w.rows.cpu[row, E_STATE]] == 1
 
 
 @kernel
