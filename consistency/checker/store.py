@@ -1,6 +1,7 @@
 """Where states are kept: an arena of short forms in order of discovery, and an open-addressing table of them.
 
-A slot of the table is 32 bits of hash over the state's number + 1. Exactly: a slot whose bits agree is compared word
+A slot of the table is the upper 32 bits of a state's hash over its number + 1, and the hash's uppermost bits say which
+slot: so a larger table is filled in the order of the old one, without a look at the states. Exactly: a slot whose bits agree is compared word
 by word. With hash compaction only a 64-bit hash of each state stays, and the arena forgets what has been expanded.
 """
 
@@ -13,7 +14,7 @@ import numpy as np
 from oppcache._jit import kernel
 
 from ..vocabulary import PROPERTIES
-from .layout import STORED_MAX, hash_of
+from .layout import STORED_MAX
 from .moves import MOVES_MAX
 
 MAX_LOAD_PERCENT = 60
@@ -28,8 +29,9 @@ MAX_LOAD_PERCENT = 60
     N_SEEN,  # violations so far
     N_DEPTH,
     N_LEVEL_END,  # number after the last state of the present depth
-) = range(9)
-COUNTERS = 9
+    N_SHIFT,  # a hash shifted right by it is a slot of the table
+) = range(10)
+COUNTERS = 10
 
 
 class Store(NamedTuple):
@@ -68,7 +70,7 @@ class Store(NamedTuple):
 def make_store(liveness: bool, compact: bool, states: int = 1 << 14) -> Store:
     """An empty store with room for about ``states`` states."""
     counters = np.zeros(COUNTERS, np.int64)
-    counters[N_LEVEL_END] = 1
+    counters[N_LEVEL_END], counters[N_SHIFT] = 1, 65 - (states * 2).bit_length()
     return Store(
         np.empty(states * 16, np.uint32),
         np.zeros(states + 1, np.int64),
@@ -102,7 +104,8 @@ def grown(store: Store) -> Store:
         changed["edges"] = _longer(store.edges, edges + MOVES_MAX)
     if states * 100 >= len(store.table) * MAX_LOAD_PERCENT - room * 100:
         table = np.zeros(len(store.table) * 2, np.uint64)
-        rehash(store.table, table, store.arena, store.starts, store.hashes)
+        store.counters[N_SHIFT] -= 1
+        rehash(store.table, table, np.uint64(store.counters[N_SHIFT]))
         changed["table"] = table
     return store._replace(**changed)
 
@@ -131,15 +134,14 @@ def has_room(store):
 @kernel
 def warm(store, scratch, count):
     """Touch what the look-ups of several states will read, one kind after the other, so that the misses overlap."""
-    mask = np.int64(len(store.table) - 1)
-    touched = np.uint64(0)
+    shift, touched = np.uint64(store.counters[N_SHIFT]), np.uint64(0)
     for i in range(count):
-        touched ^= store.table[np.int64(scratch.hashes[i] & np.uint64(0x7FFFFFFF)) & mask]
+        touched ^= store.table[np.int64(scratch.hashes[i] >> shift)]
     if len(store.hashes):
         return touched
     for stage in range(2):
         for i in range(count):
-            entry = store.table[np.int64(scratch.hashes[i] & np.uint64(0x7FFFFFFF)) & mask]
+            entry = store.table[np.int64(scratch.hashes[i] >> shift)]
             if (entry ^ scratch.hashes[i]) & np.uint64(0xFFFFFFFF00000000) == np.uint64(0) and entry:
                 start = store.starts[np.int64(entry & np.uint64(0xFFFFFFFF)) - 1]
                 touched ^= np.uint64(start if stage == 0 else store.arena[start])
@@ -151,7 +153,7 @@ def find_or_add(store, words, length, h, parent):
     """Number of a state; a new one is appended (the caller sees it by its number)."""
     mask = np.int64(len(store.table) - 1)
     tag = h & np.uint64(0xFFFFFFFF00000000)
-    slot = np.int64(h & np.uint64(0x7FFFFFFF)) & mask
+    slot = np.int64(h >> np.uint64(store.counters[N_SHIFT]))
     while True:
         entry = store.table[slot]
         if entry == np.uint64(0):
@@ -190,19 +192,14 @@ def is_same(store, number, words, length, h):
 
 
 @kernel(forceinline=False)
-def rehash(old, new, arena, starts, hashes):
+def rehash(old, new, shift):
     """Move a table's entries into a larger one."""
     mask = np.int64(len(new) - 1)
     for i in range(len(old)):
         entry = old[i]
         if entry == np.uint64(0):
             continue
-        number = np.int64(entry & np.uint64(0xFFFFFFFF)) - 1
-        if len(hashes):
-            h = hashes[number]
-        else:
-            h = hash_of(arena, starts[number], starts[number + 1] - starts[number])
-        slot = np.int64(h & np.uint64(0x7FFFFFFF)) & mask
+        slot = np.int64(entry >> shift)
         while new[slot] != np.uint64(0):
             slot = (slot + 1) & mask
         new[slot] = entry

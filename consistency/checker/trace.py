@@ -158,7 +158,8 @@ def label(item: int) -> str:
 
 def applied(mask: int) -> str:
     """A context in words: the packets applied to it."""
-    return "{" + ",".join(str(i + 1) for i in range(L.PACKETS_MAX) if mask >> i & 1) + "}"
+    packets = ",".join(str(i + 1) for i in range(L.PACKETS_MAX) if mask >> i & 1)
+    return f"{{{packets}}}" if packets else "no packet"
 
 
 def make_trace(verdict: Verdict, name: str) -> Trace:
