@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from oppcache.consistency import load_protocol, protocol_names
-from oppcache.consistency.matrix import SMALL, claimed, measure
+from oppcache.consistency.matrix import SMALL, claimed, measure, model_of
 from oppcache.consistency.vocabulary import FAULTS
 
 STRONG = ("cas", "cas-hold", "output-commit")
@@ -14,9 +14,10 @@ STRONG = ("cas", "cas-hold", "output-commit")
 @pytest.mark.parametrize("fault", [fault.name for fault in FAULTS])
 @pytest.mark.parametrize("name", protocol_names())
 def test_every_cell_of_the_matrix_is_as_the_checker_finds_it(name: str, fault: str, full: bool) -> None:
-    protocol, model = load_protocol(name), SMALL[fault]
+    protocol = load_protocol(name)
+    model = model_of(protocol, fault)
     if full and name not in STRONG:
-        model = model.but(packets=4, promotions=2)
+        model = SMALL[fault].but(packets=4, promotions=2)
     verdict = measure(protocol, fault, model)
     assert verdict.complete
     assert sorted(verdict.violated) == sorted(claimed(protocol, fault))
