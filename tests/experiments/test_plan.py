@@ -75,7 +75,7 @@ def test_all_mistakes_are_told_at_once_with_their_places(write: Write) -> None:
         ),
         (
             {"consistency": {"protocol": "fetch"}},
-            "'fetch' is not available in this version; available: buffer-forward, cas, cas-hold, drain",
+            "'fetch' is not available in this version; available: buffer-forward, cas, cas-hold, cpu-only, drain",
         ),
         ({"consistency": {"protocol": "instnt"}}, "did you mean 'instant'?"),
         ({"cache": {"eviction": "arcs"}}, "did you mean 'arc'?"),
