@@ -6,6 +6,7 @@ import numpy as np
 
 from oppcache._jit import kernel
 from oppcache.consistency.vocabulary import (
+    C_BOUNCE,
     CPU,
     E_STATE,
     EV_BFENCE,
@@ -230,7 +231,18 @@ def _must_wait(w, row):
     waits = w.rows.waits
     if waits[row, W_BEHIND] != NOBODY:
         return True
-    return waits[row, W_BOUNCED] > 0 and w.protocol.states["owns"][CPU, w.rows.cpu[row, E_STATE]] == 1
+    return waits[row, W_BOUNCED] > 0 and not _is_bounced(w, w.rows.cpu[row, E_STATE])
+
+
+@kernel
+def _is_bounced(w, state):
+    """Whether the CPU sends a packet that comes without a tag back to the NIC in a state; see also handover._stranded."""
+    if w.protocol.cells["rows"][CPU, state, _TAGS] <= 0:
+        return w.protocol.states["owns"][CPU, state] == 0
+    row = w.protocol.cells["first"][CPU, state, _TAGS]
+    return (
+        w.protocol.rows["actions"][row] > 0 and w.protocol.actions[w.protocol.rows["first"][row]] == C_BOUNCE
+    )
 
 
 @kernel
