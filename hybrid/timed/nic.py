@@ -25,6 +25,7 @@ from ..account import LOOKED_UP, meet
 from ..counters import Count
 from ..release import slot_used
 from .contexts import exists, fall_behind, nic_base, reckon, take_slot
+from .flushing import flush_later_stages
 from .following import follow
 from .handover import RUN
 from .hazards import remember, see_stale, wait_for_hazard
@@ -160,6 +161,7 @@ def _ask(here, event, table, record, item, vector, stage, now, insert, remove, r
         w.tally.counts[_ENTRY] += 1
         owns = w.protocol.states["owns"][NIC, w.rows.nic[row, E_STATE]] == 1
         event = np.int64(PUNT if owns else EV_PACKET)
+    flush_later_stages(w.here, stage, vector, now, insert, remove, react)
     answer = react(w.here, np.int64(NIC), event, table, record, kept, np.int64(NOBODY), now, insert, remove)
     if answer == RUN and kept != item:
         step_out(w, kept)
@@ -196,6 +198,7 @@ def _give_up(here, item, vector, table, record, stage, now, insert, remove, reac
     clear_tag(w, kept)
     if table >= 0:
         note_away(w, kept, table, record)
+    flush_later_stages(w.here, stage, vector, now, insert, remove, react)
     react(w.here, np.int64(NIC), np.int64(PUNT), table, record, kept, np.int64(NOBODY), now, insert, remove)
 
 
