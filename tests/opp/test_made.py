@@ -163,6 +163,15 @@ def test_an_error_quotes_the_packet() -> None:
     assert {"INNER_IP", "INNER_IPV4", "INNER_L4", "INNER_PORTS", "ICMP"} <= made.packet.headers
 
 
+def test_what_a_packet_quotes_itself_is_not_quoted() -> None:
+    error = (Header.ETH, Header.IP, Header.IPV4, Header.ICMP)
+    inner = (Header.INNER_IP, Header.INNER_IPV4, Header.INNER_L4, Header.INNER_PORTS)
+    both = Both(generating({"quote": True}))
+    _, (made,) = both.send(packet(both.machine, headers=error + inner, ip__proto=1))
+    assert "INNER_IPV4" in made.packet.headers
+    assert "INNER_PORTS" not in made.packet.headers
+
+
 def test_nothing_is_quoted_of_what_is_not_ip() -> None:
     both = Both(generating({"headers": ["eth", "ipv4", "icmp"], "quote": True}))
     assert both.send(packet(both.machine, headers=(Header.ETH,))) == (2, [])
@@ -246,6 +255,31 @@ def test_a_passed_timer_tells_at_the_next_use(timer: str) -> None:
     assert (made.result.port, made.packet.now, made.packet.number) == (1000, now, 9 + 2**40)
     assert made.packet.headers == {"IP", "IPV4", "L4_PORTS"}
     assert both.reference.canonical_contexts()["ports"] == {(1000,): (0, (1,), (0, 0, -1, -1, now))}
+
+
+def test_an_event_is_told_in_between_at_the_stages_time() -> None:
+    """A stage's time is the last use of its context where a packet is older than that; an event keeps it so."""
+    builder = ProgramBuilder("p")
+    builder.table("own", registers=["count"])
+    builder.table("others", registers=["count"], expiry={"stage": "gone", "timers": ["idle"], "set": {}})
+    stage = builder.stage("in", table="own", key=["ip.src"])
+    count = {"set": "R.count", "op": "mov", "args": ["now_us"]}
+    stage.default(
+        actions=["drop"],
+        writes=[
+            {"table": "others", "key": ["ip.dst"], "idle": "1us"},
+            {"hard": "1us", "updates": [count]},
+        ],
+    )
+    builder.stage("gone").default(actions=["drop"])
+    both = Both(builder.build())
+    both.send(packet(both.machine, now=0))
+    both.send(packet(both.machine, now=9_000, ip__dst=(B + 1) | IPV4_MAPPED))
+    _, (made,) = both.send(packet(both.machine, now=5_000))
+    assert made.event
+    contexts = both.machine.contexts()
+    assert contexts == both.reference.canonical_contexts()
+    assert contexts["own"][((4, A),)][2][1] == 10_000
 
 
 def test_only_the_timers_that_are_named_tell() -> None:

@@ -79,9 +79,8 @@ class Case:
         return found
 
 
-@pytest.mark.parametrize(
-    "seed", [*range(6), 229]
-)  # 229: packets are held at a later stage than others are punted
+# 229: packets are held at a later stage than others are punted.
+@pytest.mark.parametrize("seed", [*range(6), 229])
 @pytest.mark.parametrize("protocol", EXACT)
 def test_two_tables_give_what_the_program_alone_gives(protocol: str, seed: int) -> None:
     check(protocol, seed)
