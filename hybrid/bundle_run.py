@@ -7,15 +7,11 @@ import numpy as np
 from oppcache.cache.hooks import hooks_of
 from oppcache.cache.ids import next_uses
 from oppcache.cache.loading import make_state
-from oppcache.opp.contexts import grow, has_room
 from oppcache.opp.errors import InputError
-from oppcache.opp.machine import RESERVE
 
 from .account import FLOW_DTYPE, Tally
 from .bundle_cache import Bundles, make_bundles
 from .bundles import engine
-from .counters import Count
-from .faults import impossible_slot
 from .flows import FlowCounter
 from .release import make_release
 from .setup import bundle_refusal
@@ -30,7 +26,7 @@ class BundleRun(ContextRun):
             raise InputError(f"cache.unit: got bundle: {why}")
         self.numbers = FlowCounter()
         self.numbered = 0  # packets with a connection so far
-        self.bundles = self._make_bundles()
+        self.cache = self._make_bundles()
         self.engine = engine()
 
     def _make_bundles(self) -> Bundles:
@@ -73,63 +69,37 @@ class BundleRun(ContextRun):
         self.numbered += int(np.count_nonzero(connections >= 0))
         self._place_connections()
         self._place_records()
-        with np.errstate(all="ignore"):
-            while start < stop:
-                start = int(
-                    self.engine(
-                        self.lowered.arrays,
-                        self.store,
-                        self.variables,
-                        self.bundles,
-                        self.tally,
-                        vectors,
-                        connections,
-                        numbers,
-                        start,
-                        stop,
-                        np.uint64(self.setup.seed),
-                        outcomes,
-                        self.scratch,
-                        self.setup.poison,
-                        self.eviction.hit,
-                        self.eviction.victim,
-                        self.eviction.insert,
-                        self.eviction.remove,
-                        self.admission.admit,
-                    )
-                )
-                if self.tally.counts[Count.FAULT]:
-                    raise impossible_slot(self.eviction)
-                if start < stop and not has_room(self.store, RESERVE):
-                    self.store = grow(self.lowered.arrays, self.store, RESERVE)
-                    old = self.tally
-                    self._place_flows()
-                    self._place_records(old)
+        self._take((vectors, connections, numbers), start, stop, outcomes)
+
+    def _grow(self) -> None:
+        old = self.tally
+        super()._grow()
+        self._place_records(old)
 
     def _place_connections(self) -> None:
         """Give every connection a row."""
-        have, wanted = len(self.bundles.place), self.numbers.capacity
+        have, wanted = len(self.cache.place), self.numbers.capacity
         if have >= wanted:
             return
+        tally: Tally = self.cache.connections
         flows = np.zeros(wanted, FLOW_DTYPE)
-        flows[:have] = self.bundles.connections.flows
-        tally = self.bundles.connections
-        self.bundles = self.bundles._replace(
+        flows[:have] = tally.flows
+        self.cache = self.cache._replace(
             connections=Tally(*tally[:4], flows, tally.flow_at),
-            place=np.concatenate([self.bundles.place, np.zeros(wanted - have, np.int64)]),
+            place=np.concatenate([self.cache.place, np.zeros(wanted - have, np.int64)]),
         )
 
     def _place_records(self, old: Tally | None = None) -> None:
         """Give every record of the (grown) store its counts."""
         rows = len(self.tally.flows)
-        if len(self.bundles.holders) == rows:
+        if len(self.cache.holders) == rows:
             return
         arrays = []
-        for before in (self.bundles.holders, self.bundles.epoch):
+        for before in (self.cache.holders, self.cache.epoch):
             after = np.zeros(rows, np.int64)
             for table, used in enumerate(self.store.tables["used"] if old is not None else ()):
                 assert old is not None
                 first, was = int(self.tally.flow_at[table]), int(old.flow_at[table])
                 after[first : first + used] = before[was : was + used]
             arrays.append(after)
-        self.bundles = self.bundles._replace(holders=arrays[0], epoch=arrays[1])
+        self.cache = self.cache._replace(holders=arrays[0], epoch=arrays[1])

@@ -15,13 +15,10 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-import numba
 import numpy as np
-from numba import types
 
 from oppcache._jit import JIT_DISABLED, kernel
 from oppcache.cache import load_admission, load_policy
-from oppcache.cache.contract import ADMISSION_SIGNATURES, EVICTION_SIGNATURES
 from oppcache.cache.hooks import hooks_of
 from oppcache.fastpath.slots import occupy, take_slot
 from oppcache.opp import arrays as A
@@ -32,7 +29,7 @@ from oppcache.opp.machine import RESERVE
 from oppcache.opp.program import Program
 from oppcache.opp.step import begin, find_context, run_stage
 
-from .account import CROSSED, LOOKED_UP, enter, leave, make_tally, meet, rate
+from .account import CROSSED, LOOKED_UP, make_tally, meet, rate
 from .bundle_cache import (
     ENDED,
     RECORD,
@@ -49,7 +46,7 @@ from .bundle_cache import (
     take_off,
 )
 from .counters import Count
-from .engine import make_outcomes
+from .engine import close, compiled, make_outcomes
 from .release import (
     ReleaseSettings,
     is_closing,
@@ -214,16 +211,6 @@ def _settle(
     )
 
 
-@kernel
-def _close(tally, scratch, length, side, flags):
-    """Account for a packet that has gone through all its stages."""
-    verdict = np.int64(scratch[A.S_VERDICT])
-    if side == _CPU and verdict != A.VERDICT_DROP:
-        tally.counts[_CROSSINGS] += 1  # it leaves through the NIC
-    enter(tally, length)
-    leave(tally, length, verdict, flags)
-
-
 def run_bundles(
     program, store, variables, bundles, tally, vectors, connections, numbers, start, stop, seed, outcomes, scratch, poison, hit, victim, insert, remove, admit
 ):  # fmt: skip
@@ -270,7 +257,7 @@ def run_bundles(
         outcomes.verdict[i] = np.uint8(scratch[A.S_VERDICT])
         outcomes.port[i] = np.uint32(scratch[A.S_PORT])
         outcomes.flags[i] = np.uint8(flags)
-        _close(tally, scratch, np.int64(vector[W_LENGTH]), side, flags)
+        close(tally, scratch, np.int64(vector[W_LENGTH]), side, flags)
     return stop
 
 
@@ -283,7 +270,8 @@ def engine() -> Any:
     empty = np.zeros(0, np.int64)
     hooks = hooks_of(load_policy("lru"), load_admission("always"))
     release = make_release(ReleaseSettings(), Program("none"), [])
-    example = (
+    return compiled(
+        run_bundles,
         lowered.arrays,
         make_store(lowered.arrays),
         lowered.arrays.globals,
@@ -299,7 +287,3 @@ def engine() -> Any:
         np.zeros(A.S_WORDS, np.uint64),
         False,
     )
-    policies = [EVICTION_SIGNATURES[name] for name in ("hit", "victim", "insert", "remove")]
-    policies.append(ADMISSION_SIGNATURES["admit"])
-    arguments = [numba.typeof(value) for value in example] + [types.FunctionType(p) for p in policies]
-    return kernel(run_bundles, signature=types.int64(*arguments))

@@ -239,7 +239,7 @@ def _lookup(program, store, cache, tally, table, record, now, number, side, hit)
 
 
 @kernel
-def _close(tally, scratch, length, side, flags):
+def close(tally, scratch, length, side, flags):
     """Account for a packet that has gone through all its stages."""
     verdict = np.int64(scratch[A.S_VERDICT])
     if side == _CPU and verdict != A.VERDICT_DROP:
@@ -298,13 +298,21 @@ def run_packets(
         outcomes.verdict[i] = np.uint8(scratch[A.S_VERDICT])
         outcomes.port[i] = np.uint32(scratch[A.S_PORT])
         outcomes.flags[i] = np.uint8(flags)
-        _close(tally, scratch, np.int64(vector[W_LENGTH]), side, flags)
+        close(tally, scratch, np.int64(vector[W_LENGTH]), side, flags)
     return stop
 
 
 def make_outcomes(packets: int) -> Outcomes:
     """Room for the outcomes of a chunk."""
     return Outcomes(np.zeros(packets, np.uint8), np.zeros(packets, np.uint32), np.zeros(packets, np.uint8))
+
+
+def compiled(run: Any, *examples: Any) -> Any:
+    """A kernel that takes what the examples are, then the policies' functions, compiled for nothing else."""
+    policies = [EVICTION_SIGNATURES[name] for name in ("hit", "victim", "insert", "remove")]
+    policies.append(ADMISSION_SIGNATURES["admit"])
+    arguments = [numba.typeof(value) for value in examples] + [types.FunctionType(p) for p in policies]
+    return straight(kernel(run, signature=types.int64(*arguments)))
 
 
 @cache
@@ -316,7 +324,8 @@ def engine() -> Any:
     empty = np.zeros(0, np.int64)
     hooks = hooks_of(load_policy("lru"), load_admission("always"))
     release = make_release(ReleaseSettings(), Program("none"), [])
-    example = (
+    return compiled(
+        run_packets,
         lowered.arrays,
         make_store(lowered.arrays),
         lowered.arrays.globals,
@@ -330,7 +339,3 @@ def engine() -> Any:
         np.zeros(A.S_WORDS, np.uint64),
         False,
     )
-    policies = [EVICTION_SIGNATURES[name] for name in ("hit", "victim", "insert", "remove")]
-    policies.append(ADMISSION_SIGNATURES["admit"])
-    arguments = [numba.typeof(value) for value in example] + [types.FunctionType(p) for p in policies]
-    return straight(kernel(run_packets, signature=types.int64(*arguments)))

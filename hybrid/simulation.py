@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -149,7 +150,7 @@ class ContextRun:
         self.first_now = self.last_now = -1
 
     def _make_ready(self) -> None:
-        self.cache = self._make_cache()
+        self.cache: Any = self._make_cache()  # what the engine takes
         self.engine = engine()
 
     def _make_cache(self) -> Cache:
@@ -214,6 +215,10 @@ class ContextRun:
 
     def take(self, vectors: np.ndarray, start: int, stop: int, outcomes: object) -> None:
         """Run part of a chunk, growing the store whenever it is short."""
+        self._take((vectors,), start, stop, outcomes)
+
+    def _take(self, packets: tuple[np.ndarray, ...], start: int, stop: int, outcomes: object) -> None:
+        """The same, given all that the engine takes of the packets, one row a packet."""
         with np.errstate(all="ignore"):
             while start < stop:
                 start = int(
@@ -223,7 +228,7 @@ class ContextRun:
                         self.variables,
                         self.cache,
                         self.tally,
-                        vectors,
+                        *packets,
                         start,
                         stop,
                         np.uint64(self.setup.seed),
@@ -240,8 +245,12 @@ class ContextRun:
                 if self.tally.counts[Count.FAULT]:
                     raise impossible_slot(self.eviction)
                 if start < stop and not has_room(self.store, RESERVE):
-                    self.store = grow(self.lowered.arrays, self.store, RESERVE)
-                    self._place_flows()
+                    self._grow()
+
+    def _grow(self) -> None:
+        """Make room for contexts."""
+        self.store = grow(self.lowered.arrays, self.store, RESERVE)
+        self._place_flows()
 
     def _place_flows(self) -> None:
         """Give every record of the (grown) store a row for its flow."""

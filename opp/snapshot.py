@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from . import arrays as A
 from .arrays import Store
 from .lower import Lowered
@@ -20,16 +22,21 @@ def snapshot(lowered: Lowered, store: Store) -> Snapshot:
     out: Snapshot = {}
     for t, name in enumerate(lowered.table_names):
         out[name] = {}
-        stride = int(lowered.arrays.tables["stride"][t])
-        for record in range(int(store.tables["used"][t])):
-            at = int(store.tables["base"][t]) + record * stride
-            place = int(store.memory[at + A.C_PLACE])
-            if place:
-                at = int(store.tables["nic_base"][t]) + (place - 1) * stride
-            words = [int(w) for w in store.memory[at : at + stride]]
+        for _, words in records(lowered, store, t):
             if words[A.C_STATE] & A.CONTEXT_EXISTS:
                 out[name][read_key(lowered, name, words[A.C_HEADER_WORDS :])] = _value(lowered, t, words)
     return out
+
+
+def records(lowered: Lowered, store: Store, table: int) -> Iterator[tuple[int, list[int]]]:
+    """Every record of a table, by number, with its words: those of its NIC slot where it has one."""
+    stride = int(lowered.arrays.tables["stride"][table])
+    for record in range(int(store.tables["used"][table])):
+        at = int(store.tables["base"][table]) + record * stride
+        place = int(store.memory[at + A.C_PLACE])
+        if place:
+            at = int(store.tables["nic_base"][table]) + (place - 1) * stride
+        yield record, [int(word) for word in store.memory[at : at + stride]]
 
 
 def read_key(lowered: Lowered, table: str, words: list[int]) -> tuple[object, ...]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
@@ -82,6 +84,27 @@ def tshark() -> str:
 
 
 @pytest.fixture(scope="session")
+def run_script() -> Callable[..., str]:
+    """Run Python code in a process of its own, under settings such as Numba's: ``run_script(code, *words, NAME="1")``.
+
+    It returns what the code prints; a warning or an error in it fails the test.
+    """
+
+    def run(code: str, *words: object, **settings: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", code, *map(str, words)],
+            env={**os.environ, **settings},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
 def random_programs() -> ModuleType:
     """The module ``random_programs.py`` beside this file: programs, packets and sources for property tests."""
     return _beside("random_programs")
@@ -93,10 +116,16 @@ def plain_protocol() -> ModuleType:
     return _beside("plain_protocol")
 
 
+@pytest.fixture(scope="session")
+def mutating() -> ModuleType:
+    """The module ``mutants/run.py`` beside this file: changed copies of the sources, and how to run them."""
+    return _beside("mutants/run")
+
+
 def _beside(module: str) -> ModuleType:
-    name = f"oppcache_{module}"
+    name = f"oppcache_{module.replace('/', '_')}"
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{module}.py"))
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{module}.py")
         assert spec is not None
         assert spec.loader is not None
         sys.modules[name] = importlib.util.module_from_spec(spec)

@@ -28,7 +28,7 @@ from oppcache.hybrid.timed.run import Departed, TimedRun
 from oppcache.opp import arrays as A
 from oppcache.opp.fields import W_NOW, Layout
 from oppcache.opp.reference_values import Packet
-from oppcache.opp.snapshot import read_key
+from oppcache.opp.snapshot import read_key, records
 from oppcache.traffic.source import Chunk
 
 _KINDS = {
@@ -149,15 +149,8 @@ def _steps(log: np.ndarray) -> tuple[list[Step], dict[int, list[int | None]]]:
 def _final(run: TimedRun) -> tuple[dict[Key, tuple[int, int]], dict[Key, tuple[str, Any]]]:
     """The copies that count in the end, and the names of their contexts."""
     final, names = dict[Key, tuple[int, int]](), dict[Key, tuple[str, Any]]()
-    store, arrays = run.world.store, run.lowered.arrays
     for table, name in enumerate(run.lowered.table_names):
-        stride = int(arrays.tables["stride"][table])
-        for record in range(int(store.tables["used"][table])):
-            at = int(store.tables["base"][table]) + record * stride
-            place = int(store.memory[at + A.C_PLACE])
-            if place:
-                at = int(store.tables["nic_base"][table]) + (place - 1) * stride
-            words = [int(word) for word in store.memory[at : at + stride]]
+        for record, words in records(run.lowered, run.world.store, table):
             final[table, record] = words[A.C_VERSION], words[A.C_WITNESS]
             names[table, record] = name, read_key(run.lowered, name, words[A.C_HEADER_WORDS :])
     return final, names

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from oppcache._jit import kernel
-from oppcache.consistency.vocabulary import CPU, EV_TIMEOUT
+from oppcache.consistency.vocabulary import CPU
 from oppcache.opp.contexts import has_room
 from oppcache.opp.fields import W_ID, W_LENGTH, W_NOW
 from oppcache.opp.machine import RESERVE
@@ -24,6 +24,7 @@ from .nic import visit
 from .pool import pull
 from .reference import located, world_at
 from .samples import take_sample
+from .signals import run_out
 from .state import (
     BFENCE_TIMER,
     MEASURED,
@@ -158,10 +159,7 @@ def _ring(w, time, item, now, insert, remove, react):
     if side == CPU and w.rows.marks["queued"][row] > 0:
         set_timer(w, side, table, record, row, now)  # what has not been sent yet is not late
         return
-    for i in range(w.message.shape[0]):
-        w.message[i] = 0
-    nothing = np.int64(NOBODY)
-    react(w.here, side, np.int64(EV_TIMEOUT), table, record, nothing, nothing, now, insert, remove)
+    run_out(w, side, table, record, now, insert, remove, react)
 
 
 @kernel

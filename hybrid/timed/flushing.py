@@ -11,7 +11,8 @@ from oppcache.opp.contexts import find, hash_key
 from oppcache.opp.keys import extract_key
 
 from .reference import world_at
-from .state import NOBODY, P_FENCED, T_HELD
+from .signals import run_out
+from .state import P_FENCED, T_HELD
 
 _ZERO = np.uint64(0)
 
@@ -38,16 +39,4 @@ def flush_later_stages(here, stage, vector, now, insert, remove, react):
             continue
         entry = w.rows.nic[w.tally.flow_at[table] + record]
         if entry[E_HELD] > 0 and w.protocol.cells["rows"][NIC, entry[E_STATE], EV_TIMEOUT] > 0:
-            nothing = np.int64(NOBODY)
-            react(
-                w.here,
-                np.int64(NIC),
-                np.int64(EV_TIMEOUT),
-                table,
-                record,
-                nothing,
-                nothing,
-                now,
-                insert,
-                remove,
-            )
+            run_out(w, np.int64(NIC), table, record, now, insert, remove, react)

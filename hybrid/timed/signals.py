@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from oppcache._jit import kernel
-from oppcache.consistency.vocabulary import CPU, EV_WANT_EVICT, EV_WANT_PROMOTE, NIC
+from oppcache.consistency.vocabulary import CPU, EV_TIMEOUT, EV_WANT_EVICT, EV_WANT_PROMOTE, NIC
 
 from .state import NOBODY
 
@@ -29,6 +29,15 @@ def want_promote(w, table, record, now, insert, remove, react):
     react(
         w.here, np.int64(CPU), np.int64(EV_WANT_PROMOTE), table, record, nothing, nothing, now, insert, remove
     )
+
+
+@kernel
+def run_out(w, side, table, record, now, insert, remove, react):
+    """A side's time for a context has run out."""
+    for i in range(w.message.shape[0]):
+        w.message[i] = 0
+    nothing = np.int64(NOBODY)
+    react(w.here, side, np.int64(EV_TIMEOUT), table, record, nothing, nothing, now, insert, remove)
 
 
 @kernel

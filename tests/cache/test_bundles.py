@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from itertools import pairwise
 from random import Random
 from types import ModuleType
@@ -212,7 +210,7 @@ def test_bundles_change_no_verdict_and_no_context(random_programs: ModuleType, f
         seen.check(expected, expected_outcome)
 
 
-def test_bundles_run_without_compilation() -> None:
+def test_bundles_run_without_compilation(run_script: Callable[..., str]) -> None:
     """What plain Python counts is what compiled code counts, hooks of the policies included."""
     script = (
         "from oppcache.hybrid import ReleaseSettings, Setup, simulate\n"
@@ -225,16 +223,7 @@ def test_bundles_run_without_compilation() -> None:
         "    setup = Setup(program, source, 7, eviction, admission, unit='bundle', release=release)\n"
         "    print(simulate(setup).metrics)\n"
     )
-    printed = [
-        subprocess.run(
-            [sys.executable, "-c", script],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={**os.environ, **setting},
-        ).stdout
-        for setting in ({}, {"NUMBA_DISABLE_JIT": "1"})
-    ]
+    printed = [run_script(script), run_script(script, NUMBA_DISABLE_JIT="1")]
     assert printed[0] == printed[1]
     assert "'releases': 0" not in printed[0].splitlines()[1]
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -254,7 +252,7 @@ def test_small_caches_work(libcachesim_counts: ModuleType, name: str) -> None:
     assert misses[-1] < 0.6 * len(dense)
 
 
-def test_policies_run_without_compilation() -> None:
+def test_policies_run_without_compilation(run_script: Callable[..., str]) -> None:
     """What the simulator counts is what plain Python counts."""
     script = (
         "import numpy as np\nfrom oppcache.cache import eviction_names, load_policy\n"
@@ -262,14 +260,5 @@ def test_policies_run_without_compilation() -> None:
         "dense, keys = dense_ids((np.random.default_rng(1).pareto(1.0, 1500) * 9).astype(np.int64))\n"
         "print([replay(load_policy(name), dense, keys, 13) for name in eviction_names()])\n"
     )
-    printed = [
-        subprocess.run(
-            [sys.executable, "-W", "error::RuntimeWarning", "-c", script],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={**os.environ, **setting},
-        ).stdout
-        for setting in ({}, {"NUMBA_DISABLE_JIT": "1"})
-    ]
+    printed = [run_script(script), run_script(script, NUMBA_DISABLE_JIT="1")]
     assert printed[0] == printed[1]

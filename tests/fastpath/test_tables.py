@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -165,15 +163,8 @@ with np.errstate(over="ignore"):
 
 
 @pytest.mark.parametrize("setting", ["NUMBA_DISABLE_JIT", "NUMBA_BOUNDSCHECK"])
-def test_it_is_one_under_every_numba_setting(setting: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", SCRIPT, str(Path(__file__).resolve())],
-        env={**os.environ, setting: "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+def test_it_is_one_under_every_numba_setting(setting: str, run_script: Callable[..., str]) -> None:
+    run_script(SCRIPT, Path(__file__).resolve(), **{setting: "1"})
 
 
 @kernel(on_disk=False)

@@ -5,9 +5,8 @@ All runs are poisoned: what a migration leaves behind is overwritten, so that an
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from types import ModuleType
@@ -65,24 +64,11 @@ print(sum(module.check_hybrid(Random(seed), (0, 1, 3), 12) for seed in range(int
 
 
 @pytest.mark.parametrize("setting", ["NUMBA_DISABLE_JIT", "NUMBA_BOUNDSCHECK"])
-def test_it_does_so_under_every_numba_setting(setting: str, checkout: Path, full: bool) -> None:
+def test_it_does_so_under_every_numba_setting(
+    setting: str, checkout: Path, full: bool, run_script: Callable[..., str]
+) -> None:
     if setting == "NUMBA_BOUNDSCHECK" and not full:
         pytest.skip("compiling the engine with bounds checks takes a while: --full")
     count = 1_000 if full else 30
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-W",
-            "error",
-            "-c",
-            SCRIPT,
-            str(checkout / "tests" / "random_programs.py"),
-            str(count),
-        ],
-        env={**os.environ, setting: "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert int(done.stdout) > 0.8 * count
+    module = checkout / "tests" / "random_programs.py"
+    assert int(run_script(SCRIPT, module, count, **{setting: "1"})) > 0.8 * count

@@ -108,15 +108,31 @@ def copy_sources(folder: Path) -> None:
             shutil.copy(source, folder / name)
 
 
-def run_tests(folder: Path, tests: tuple[str, ...] = TESTS) -> tuple[int, str]:
-    """Run the tests in a copy; returns pytest's status and output."""
+def change(path: Path, old: str, new: str) -> None:
+    """Make one change in a file of a copy.
+
+    Raises:
+        ValueError: the text does not stand exactly once in it.
+    """
+    text = path.read_text(encoding="utf-8")
+    if text.count(old) != 1:
+        raise ValueError(f"{path.name}: {old!r} stands {text.count(old)} times, expected once")
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def environment_of(folder: Path) -> dict[str, str]:
+    """The environment in which a copy's sources run, and nothing is compiled."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "NUMBA_"))}
-    environment |= {
+    return environment | {
         "PYTHONPATH": str(folder / "src"),
         "NUMBA_DISABLE_JIT": "1",
         "OPPCACHE_CACHE_DIR": str(folder / "kernels"),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
+
+
+def run_tests(folder: Path, tests: tuple[str, ...] = TESTS) -> tuple[int, str]:
+    """Run the tests in a copy; returns pytest's status and output."""
     command = [
         sys.executable,
         "-m",
@@ -133,7 +149,7 @@ def run_tests(folder: Path, tests: tuple[str, ...] = TESTS) -> tuple[int, str]:
         done = subprocess.run(
             command,
             cwd=folder,
-            env=environment,
+            env=environment_of(folder),
             capture_output=True,
             text=True,
             timeout=LIMIT_S,
@@ -165,8 +181,7 @@ def try_mutant(mutant: Mutant) -> Outcome:
         folder = Path(name)
         copy_sources(folder)
         path = place(mutant, folder)
-        text = path.read_text(encoding="utf-8")
-        path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+        change(path, mutant.old, mutant.new)
         found = killer(*run_tests(folder))
         return Outcome(mutant, path.relative_to(folder).as_posix(), found, time.monotonic() - started)
 

@@ -6,9 +6,8 @@ definition says.
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from types import ModuleType
@@ -56,17 +55,14 @@ print(sum(module.check_machine(Random(seed), 12) for seed in range(int(sys.argv[
     [("NUMBA_DISABLE_JIT", 200, 5_000), ("NUMBA_BOUNDSCHECK", 400, 20_000)],
 )
 def test_it_does_so_under_every_numba_setting(
-    setting: str, programs: int, programs_full: int, checkout: Path, full: bool
+    setting: str,
+    programs: int,
+    programs_full: int,
+    checkout: Path,
+    full: bool,
+    run_script: Callable[..., str],
 ) -> None:
     """Plain Python finds types that only Numba forgives; bounds checks find what writes past an array's end."""
     count = programs_full if full else programs
     module = checkout / "tests" / "random_programs.py"
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", SCRIPT, str(module), str(count)],
-        env={**os.environ, setting: "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert int(done.stdout) > 0.8 * count
+    assert int(run_script(SCRIPT, module, count, **{setting: "1"})) > 0.8 * count

@@ -6,10 +6,7 @@ was added, replaced or deleted at run time is met too early, too late or not at 
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
@@ -266,13 +263,6 @@ for seed in range(6):
 
 
 @pytest.mark.parametrize("setting", ["NUMBA_DISABLE_JIT", "NUMBA_BOUNDSCHECK"])
-def test_it_does_so_under_every_numba_setting(setting: str) -> None:
+def test_it_does_so_under_every_numba_setting(setting: str, run_script: Callable[..., str]) -> None:
     """Plain Python finds types that only Numba forgives; bounds checks find what reads past an array's end."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", SCRIPT, str(Path(__file__).resolve())],
-        env={**os.environ, setting: "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_script(SCRIPT, Path(__file__).resolve(), **{setting: "1"})
