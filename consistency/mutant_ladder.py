@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from oppcache.opp.errors import Problems
+from oppcache.opp.errors import Mark, Problems
 
 from .checker import Model, check
 from .checks import check as look_over
 from .library import load_protocol, protocol_path
 from .lower import lower_with_places
 from .mutants import Mutant, mutants
-from .table import Protocol, Row
+from .table import Protocol
 
 _SURE = Model()
 _LOSSY = Model(lossy=True)
@@ -121,7 +121,7 @@ class Ladder:
         self.models = models
         places = lower_with_places(protocol)[1]
         self.sizes: list[tuple[int, int]] = []
-        self.taken: list[set[tuple[int, int]]] = []
+        self.taken: list[set[Mark]] = []
         for model in models:
             verdict = check(protocol, model)
             if not verdict.holds:
@@ -130,7 +130,7 @@ class Ladder:
                 )
             self.sizes.append((verdict.states, verdict.transitions))
             fired = zip(places, verdict.fired, strict=False)
-            self.taken.append({_place(p.row) for p, yes in fired if yes})
+            self.taken.append({p.row.mark for p, yes in fired if yes})
 
     def can_differ(self, mutant: Mutant, number: int) -> bool:
         """Whether a mutant may behave otherwise than the right protocol in a model.
@@ -138,7 +138,7 @@ class Ladder:
         What a row that does nothing, or only answers, would match is not followed there, so such a row counts.
         """
         answers = not mutant.row.next and all(action.startswith("send ") for action in mutant.row.actions)
-        return mutant.widens or answers or _place(mutant.row) in self.taken[number]
+        return mutant.widens or answers or mutant.row.mark in self.taken[number]
 
     def climb(self, mutant: Mutant) -> Outcome:
         """Try the models in order until one finds the mutant."""
@@ -166,28 +166,24 @@ class Ladder:
         return Outcome(mutant.name, how, "same states" if same and how == "survives" else "")
 
 
-def _place(row: Row) -> tuple[int, int]:
-    return row.mark.line, row.mark.column
-
-
 def in_words(model: Model) -> str:
     """A model's bounds in a few words."""
     nouns = {
-        "keys": "key keys",
-        "packets": "packet packets",
-        "untagged": "untagged untagged",
-        "promotions": "promotion promotions",
-        "demotions": "demotion demotions",
-        "nic_crashes": "NIC_crash NIC_crashes",
-        "cpu_crashes": "CPU_crash CPU_crashes",
-        "ring_drops": "ring_drop ring_drops",
-        "queues": "queue queues",
+        "keys": ("key", "keys"),
+        "packets": ("packet", "packets"),
+        "untagged": ("untagged", "untagged"),
+        "promotions": ("promotion", "promotions"),
+        "demotions": ("demotion", "demotions"),
+        "nic_crashes": ("NIC crash", "NIC crashes"),
+        "cpu_crashes": ("CPU crash", "CPU crashes"),
+        "ring_drops": ("ring drop", "ring drops"),
+        "queues": ("queue", "queues"),
     }
     words = []
     for name, forms in nouns.items():
         count = getattr(model, name)
         if count > (name in ("keys", "queues")):
-            words.append(f"{count} {forms.split()[count > 1].replace('_', ' ')}")
+            words.append(f"{count} {forms[count > 1]}")
     words += [] if model.timers else ["no timers"]
     return ", ".join([*words, "lossy" if model.lossy else "reliable"])
 

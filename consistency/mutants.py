@@ -34,14 +34,8 @@ class Mutant:
     @property
     def name(self) -> str:
         """One line that says which it is: side, state, event, the row's guards, and what was done to it."""
-        guards = guards_of(self.row)
+        guards = self.row.when
         return f"{' '.join(self.place)}{guards and f' [{guards}]'}: {self.change}"
-
-
-def guards_of(row: Row) -> str:
-    """A row's guards in words; "" if it always matches."""
-    words = [name if wanted else f"not {name}" for name, wanted in row.guards.items()]
-    return "otherwise" if row.otherwise else ", ".join(words)
 
 
 def mutants(protocol: Protocol) -> Iterator[Mutant]:

@@ -101,17 +101,12 @@ def _cells(role: Role) -> str:
                     [
                         f"`{state.name}`",
                         f"`{event}`",
-                        _guards(row),
+                        row.when,
                         _does(row),
                         f"`{row.next}`" * bool(row.next),
                     ]
                 )
     return _table(["state", "event", "if", "does", "next"], rows)
-
-
-def _guards(row: Row) -> str:
-    words = [name if wanted else f"not {name}" for name, wanted in row.guards.items()]
-    return "otherwise" if row.otherwise else ", ".join(words)
 
 
 def _does(row: Row) -> str:

@@ -35,6 +35,12 @@ class Row:
         """Whether anything changes."""
         return bool(self.actions) or bool(self.next) or self.impossible
 
+    @property
+    def when(self) -> str:
+        """The guards in words, "" if it always matches."""
+        words = [name if wanted else f"not {name}" for name, wanted in self.guards.items()]
+        return "otherwise" if self.otherwise else ", ".join(words)
+
 
 @dataclass(frozen=True)
 class State:

@@ -289,10 +289,10 @@ def _check_release(
     states = experiment.cache.release.states
     if not states:
         return
-    tables_of = load(program, parameters)
+    loaded = load(program, parameters)
     for index, state in enumerate(states):
         try:
-            closing_labels(tables_of, (state,))
+            closing_labels(loaded, (state,))
         except InputError as error:
             mark = mark_at(tree, ("cache", "release", "states", index))
             for problem in error.problems:

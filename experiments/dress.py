@@ -94,7 +94,7 @@ def _dress_numbers(axis: Any, measured: Axis) -> None:
         # On a logarithmic axis the middle, so that the numbers at neither end are long.
         reach = math.sqrt(low * high) if axis.get_scale() == "log" and low > 0 else high
         scale, prefix = next((item for item in PREFIXES if reach >= item[0]), PREFIXES[3])
-        axis.set_label_text(f"{measured.label} ({prefix}{measured.unit_words.removeprefix('1')})")
+        axis.set_label_text(f"{measured.label} ({prefix}{measured.unit_words})")
     axis.set_major_formatter(FuncFormatter(lambda value, _: value_text(float(f"{value / scale:.6g}"))))
 
 

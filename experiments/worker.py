@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .plan import RunPlan
-from .schema import Faults as Section
+from .schema import Faults as FaultsSection
 from .schema import Traffic
 from .store import save_run
 
@@ -136,7 +136,7 @@ def make_setup(plan: RunPlan, program: Any = None) -> Any:
     )
 
 
-def make_faults(section: Section) -> Any:
+def make_faults(section: FaultsSection) -> Any:
     """Return the :class:`oppcache.hybrid.Faults` of a ``faults`` section."""
     from oppcache.hybrid import ControlFaults, Faults
 

@@ -194,8 +194,7 @@ def _adopts(protocol: Protocol) -> np.ndarray:
 
 
 def _fixed(protocol: Protocol, reads: dict[str, set[str]]) -> np.ndarray:
-    nic = [row for _, _, row in _rows(protocol.nic)]
-    cpu = [row for _, _, row in _rows(protocol.cpu)]
+    nic, cpu = (list(protocol.rows(name)) for name in ROLES)
     generation = all(
         "take-g" not in row.actions
         and "take-n" not in row.actions
@@ -223,10 +222,7 @@ def oversteps(protocol: Protocol, places: list[RowPlace]) -> np.ndarray:
     Only of a side that asks elsewhere: the facts ``slot-free``, ``hold-full`` and ``retries-spent``. What leaves the
     start state takes a slot, and has an empty buffer.
     """
-    asks = {
-        name: {guard for _, _, row in _rows(role) for guard in row.guards}
-        for name, role in protocol.roles.items()
-    }
+    asks = {name: {guard for row in protocol.rows(name) for guard in row.guards} for name in protocol.roles}
     found = np.zeros(max(1, len(places)), np.uint8)
     for i, (name, state, _, row) in enumerate(places):
         starts = state == protocol.roles[name].start

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from oppcache.opp.program import Program
 
@@ -25,9 +25,9 @@ class Verdict:
     """
 
     findings: list[Finding]
-    order: Order = field(default_factory=Order)
-    lost_updates: int = 0
-    lost_packets: int = 0
+    order: Order
+    lost_updates: int
+    lost_packets: int
 
     @property
     def holds(self) -> bool:

@@ -53,12 +53,10 @@ class Lineage:
         """A crash: the history may go back as far as a copy."""
         self.floor = copy[0] if self.floor is None else min(self.floor, copy[0])
 
-    def go_back(self, version: int) -> Fall:
+    def go_back(self, version: int) -> None:
         """Forget the updates from a version on."""
-        fall = Fall(self.key, len(self.packets), version)
+        self.order.append(Fall(self.key, len(self.packets), version))
         del self.packets[version:], self.witnesses[version + 1 :]
-        self.order.append(fall)
-        return fall
 
     def settle(self, copy: Copy, who: str) -> Iterator[Finding]:
         """A copy is the one that counts from now on."""

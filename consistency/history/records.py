@@ -5,9 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-NIC, CPU = 0, 1
+from oppcache.opp.reference_values import Verdict
+
+from ..vocabulary import CPU, NIC
+
+__all__ = ["CPU", "DROPPED", "LOST", "NIC", "Arrival", "Departure", "Finding", "History", "Key", "Step"]
+
 LOST = -1
-DROPPED = 2  # the verdict of a packet that the program drops
+DROPPED = int(Verdict.DROP)
 
 Key = tuple[int, int]  # (table, record): a context
 
@@ -61,8 +66,6 @@ class History:
         steps: in the order in which they happened.
         final: (version, witness) of the copy of each context that counts in the end.
         choices: by packet number: what its allocations found, in order.
-        connections: whether each table's contexts are of one connection each, so that all its packets keep their order
-            there.
     """
 
     arrivals: dict[int, Arrival]

@@ -20,12 +20,18 @@ _ALONE = 200  # so few seeds are not worth another process's start
 
 
 def run_seeds(
-    source: str, options: Sequence[str], seeds: range, jobs: int, finished: Callable[[Result], None]
+    trials: Trials,
+    source: str,
+    options: Sequence[str],
+    seeds: range,
+    jobs: int,
+    finished: Callable[[Result], None],
 ) -> None:
     """Try seeds, each once; the order in which they are told is not theirs.
 
     Args:
-        source, options: as :func:`~.drawing.read_stress_file` takes them.
+        trials: for this process.
+        source, options: what they are of, for others: as :func:`~.drawing.read_stress_file` takes them.
         jobs: processes at most.
         finished: told every result.
 
@@ -33,7 +39,6 @@ def run_seeds(
         InputError: the file, or a program that it draws, is wrong.
     """
     if jobs == 1 or len(seeds) <= _ALONE:
-        trials = Trials(read_stress_file(source, options))
         for seed in seeds:
             finished(tried(trials, seed))
         return

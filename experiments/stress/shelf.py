@@ -5,15 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from oppcache.cache import load_admission, load_policy
-from oppcache.consistency import load_protocol
-from oppcache.consistency import lower as lower_protocol
-from oppcache.fastpath import load_profile
-from oppcache.hybrid.placement import place
-from oppcache.hybrid.rules import limited, without_limit
 from oppcache.hybrid.setup import Setup
-from oppcache.hybrid.timed.parts import Parts
-from oppcache.opp.lower import lower
+from oppcache.hybrid.timed.parts import Parts, gather
 
 
 class Shelf:
@@ -31,23 +24,4 @@ class Shelf:
 
     def gather(self, setup: Setup) -> Parts:
         """The parts of a setup; its program must stay the same object."""
-        program, rules = id(setup.program), setup.rules
-        lowered = self.ask(lambda: lower(setup.program), "lowered", program)
-        profile = self.ask(
-            lambda: limited(load_profile(setup.profile), rules), "profile", setup.profile, rules
-        )
-        protocol = self.ask(lambda: load_protocol(setup.protocol), "protocol", setup.protocol)
-        instant = protocol.instantaneous
-        placed = without_limit(profile) if rules.algorithm else profile
-        return Parts(
-            lowered,
-            profile,
-            self.ask(
-                lambda: place(setup.program, lowered, placed, moves_take_time=not instant),
-                "placement", program, setup.profile, rules, instant,
-            ),
-            protocol,
-            self.ask(lambda: lower_protocol(protocol), "table", setup.protocol),
-            self.ask(lambda: load_policy(setup.eviction), "eviction", setup.eviction),
-            self.ask(lambda: load_admission(setup.admission), "admission", setup.admission),
-        )  # fmt: skip
+        return gather(setup, self.ask)

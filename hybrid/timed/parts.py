@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from oppcache.cache import Admission, Eviction, load_admission, load_policy
 from oppcache.consistency import Protocol, load_protocol
@@ -29,16 +31,37 @@ class Parts:
     admission: Admission
 
 
-def gather(setup: Setup) -> Parts:
+def make_anew(make: Callable[[], Any], *names: object) -> Any:
+    """What has these names, made now."""
+    return make()
+
+
+def gather(setup: Setup, ask: Callable[..., Any] = make_anew) -> Parts:
     """Load what a setup names.
+
+    Args:
+        ask: called with what makes a part and the part's names, which are the same for the same part. A program must
+            stay the same object.
 
     Raises:
         InputError: something does not exist, or is wrong.
     """
-    lowered = lower(setup.program)
-    profile = limited(load_profile(setup.profile), setup.rules)
-    eviction, admission = load_policy(setup.eviction), load_admission(setup.admission)
-    protocol = load_protocol(setup.protocol)
-    placed = without_limit(profile) if setup.rules.algorithm else profile
-    placement = place(setup.program, lowered, placed, moves_take_time=not protocol.instantaneous)
-    return Parts(lowered, profile, placement, protocol, lower_protocol(protocol), eviction, admission)
+    program, rules = id(setup.program), setup.rules
+    lowered = ask(lambda: lower(setup.program), "lowered", program)
+    profile = ask(lambda: limited(load_profile(setup.profile), rules), "profile", setup.profile, rules)
+    protocol = ask(lambda: load_protocol(setup.protocol), "protocol", setup.protocol)
+    instant = protocol.instantaneous
+    placed = without_limit(profile) if rules.algorithm else profile
+    placement = ask(
+        lambda: place(setup.program, lowered, placed, moves_take_time=not instant),
+        "placement", program, setup.profile, rules, instant,
+    )  # fmt: skip
+    return Parts(
+        lowered,
+        profile,
+        placement,
+        protocol,
+        ask(lambda: lower_protocol(protocol), "table", setup.protocol),
+        ask(lambda: load_policy(setup.eviction), "eviction", setup.eviction),
+        ask(lambda: load_admission(setup.admission), "admission", setup.admission),
+    )

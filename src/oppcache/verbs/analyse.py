@@ -17,7 +17,8 @@ def analyse(
     program: Annotated[
         str,
         typer.Argument(
-            metavar="PROGRAM", help="A program's YAML file, a ruleset (NAME.v4), or nf:NAME for a shipped one."
+            metavar="PROGRAM",
+            help="A program's YAML file, a ruleset (NAME.v4), or nf:NAME for a shipped one.",
         ),
     ],
     nic: Annotated[

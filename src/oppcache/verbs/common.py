@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from typing import Annotated
 
@@ -18,6 +19,23 @@ class Format(StrEnum):
 
 
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print: text or json.")]
+
+
+def cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def tell_if_compiling(name: str) -> None:
+    """Say that a verb's first seconds go into compilation, unless its kernel, such as ``search.expand``, is there."""
+    import logging
+
+    from oppcache._jit import is_cached
+
+    if not is_cached(name):
+        logging.getLogger("oppcache").info("compiling kernels...")
 
 
 class Settings:

@@ -27,11 +27,14 @@ def mrc(
         str, typer.Option(metavar="P,...", help="Eviction policies, with commas: names or files.")
     ] = "lru",
     size: Annotated[
-        str, typer.Option(metavar="S,...", help="Cache sizes, with commas: objects, or % of the distinct ones.")
+        str,
+        typer.Option(metavar="S,...", help="Cache sizes, with commas: objects, or % of the distinct ones."),
     ] = "0.1%,1%,10%",
     key: Annotated[
         str | None,
-        typer.Option(metavar="FIELDS", help="A capture's key: header fields; the symmetric 5-tuple unless given."),
+        typer.Option(
+            metavar="FIELDS", help="A capture's key: header fields; the symmetric 5-tuple unless given."
+        ),
     ] = None,
     trace_format: Annotated[
         str | None,
@@ -122,7 +125,9 @@ def _write(path: Path, rows: list[dict[str, Any]]) -> None:
 def _table(points: list[Point]) -> str:
     width = max(6, *(len(point.policy) for point in points))
     estimated = points[0].error is not None
-    head = f"{'policy':<{width}}  {'size':>9}  {'misses':>11}  miss ratio" + ("   ± error" if estimated else "")
+    head = f"{'policy':<{width}}  {'size':>9}  {'misses':>11}  miss ratio" + (
+        "   ± error" if estimated else ""
+    )
     lines = [f"{points[0].requests:,} requests", head + "  M requests/s (from dense ids)"]
     for point in points:
         error = f"  {point.error:.6f}" if point.error is not None else ""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .common import INCOMPLETE, Format, FormatOption, Settings
+from .common import INCOMPLETE, Format, FormatOption, Settings, cores
 
 if TYPE_CHECKING:
     from oppcache.experiments.outcome import Outcome
@@ -51,16 +50,10 @@ def run(
     folder = out or api.default_folder(plan)
     progress = make_progress(Settings.quiet)
     command = ["oppcache", *sys.argv[1:]]
-    outcome, _, figures = api.perform(plan, folder, jobs or _cores(), progress, force=force, command=command)
+    outcome, _, figures = api.perform(plan, folder, jobs or cores(), progress, force=force, command=command)
     _print_outcome(plan, outcome, folder, figures, format)
     if outcome.failures:
         raise typer.Exit(INCOMPLETE)
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _print_runs(plan: Plan, format: Format) -> None:

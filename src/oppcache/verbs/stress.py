@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .common import DOES_NOT_HOLD, INCOMPLETE, Format, FormatOption, Settings
+from .common import DOES_NOT_HOLD, INCOMPLETE, Format, FormatOption, Settings, cores, tell_if_compiling
 
 if TYPE_CHECKING:
     from oppcache.experiments.stress.shrinking import Shrunk
@@ -29,7 +28,8 @@ def stress(
         bool, typer.Option("--shrink", help="Make the first failing seed's run smaller, and tell its story.")
     ] = False,
     keep: Annotated[
-        str | None, typer.Option(metavar="N,N,…", help="Only these packets of each run, as --shrink gives them.")
+        str | None,
+        typer.Option(metavar="N,N,…", help="Only these packets of each run, as --shrink gives them."),
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -45,7 +45,7 @@ def stress(
     Each run's history is checked against the properties of a single machine, and replayed on the plain reference. A
     failing seed is one line that says how to run it again. Exit status: 0 no anomaly, 1 some, 3 a run broke.
     """
-    from oppcache.experiments.stress.crew import run_seeds, tried
+    from oppcache.experiments.stress.crew import run_seeds
     from oppcache.experiments.stress.drawing import read_stress_file
     from oppcache.experiments.stress.trial import Trials, added, judge
 
@@ -67,7 +67,7 @@ def stress(
 
     wanted = range(from_, from_ + seeds)
     if kept is None:
-        run_seeds(file, options, wanted, jobs or _cores(), finished)
+        run_seeds(trials, file, options, wanted, jobs or cores(), finished)
     else:
         for seed in wanted:
             finished(judge(trials.case(seed, kept)))
@@ -84,12 +84,6 @@ def stress(
         raise typer.Exit(DOES_NOT_HOLD)
     if bad or _vacuous(seeds, totals):
         raise typer.Exit(INCOMPLETE)
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _numbers(text: str) -> list[int]:
@@ -126,7 +120,9 @@ def _summary(seeds: int, totals: dict[str, int], bad: list[Result]) -> str:
     happened = ", ".join(f"{count} {name}" for name, count in totals.items() if count)
     failing = sum(bool(result.findings) for result in bad)
     broken = len(bad) - failing
-    verdict = f"{failing} of {seeds} seeds show anomalies" if failing else f"{seeds - broken} seeds, no anomaly"
+    verdict = (
+        f"{failing} of {seeds} seeds show anomalies" if failing else f"{seeds - broken} seeds, no anomaly"
+    )
     if broken:
         verdict += f", {broken} broke"
     elif not failing and _vacuous(seeds, totals):
@@ -150,7 +146,12 @@ def _story(file: str, options: Sequence[str], small: Shrunk) -> str:
 
 
 def _facts(
-    file: str, options: Sequence[str], seeds: int, totals: dict[str, int], bad: list[Result], small: Shrunk | None
+    file: str,
+    options: Sequence[str],
+    seeds: int,
+    totals: dict[str, int],
+    bad: list[Result],
+    small: Shrunk | None,
 ) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "seeds": seeds,
@@ -184,11 +185,8 @@ class _Progress:
         import logging
         import time
 
-        from oppcache._jit import is_cached
-
         self._log, self._clock = logging.getLogger("oppcache"), time.monotonic
-        if not is_cached("events.run_events"):
-            self._log.info("compiling kernels...")
+        tell_if_compiling("events.run_events")
         self.total, self.done = total, 0
         self.started = self.told = self._clock()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .common import DOES_NOT_HOLD, INCOMPLETE, Format, FormatOption, Settings
+from .common import DOES_NOT_HOLD, INCOMPLETE, Format, FormatOption, Settings, tell_if_compiling
 
 if TYPE_CHECKING:
     from oppcache.consistency.checker import Verdict
@@ -96,11 +96,8 @@ def _progress() -> Any:
     import logging
     import time
 
-    from oppcache._jit import is_cached
-
     log = logging.getLogger("oppcache")
-    if not is_cached("search.expand"):
-        log.info("compiling kernels...")
+    tell_if_compiling("search.expand")
     told = [time.monotonic()]
 
     def tell(states: int, ahead: int, depth: int) -> None:
