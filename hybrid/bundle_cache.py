@@ -18,7 +18,7 @@ from oppcache.opp.contexts import location
 
 from .account import Tally, make_tally
 from .counters import Count
-from .release import Release, slot_emptied, slot_idle
+from .release import Release, slot_emptied, slot_to_release
 
 # Kernels know plain integers, not enumerations.
 _PROMOTIONS, _DEMOTIONS, _EVICTIONS = int(Count.PROMOTIONS), int(Count.DEMOTIONS), int(Count.EVICTIONS)
@@ -161,7 +161,7 @@ def _is_member(bundles, slot, key, epoch):
 
 @kernel
 def forget_gone(bundles, tally, slot):
-    """Strike the members of a bundle that have left the NIC; return how many are left."""
+    """Strike the members of a bundle that have left the NIC."""
     kept = np.int64(0)
     for m in range(bundles.sizes[slot]):
         key = bundles.members[slot, m]
@@ -171,7 +171,6 @@ def forget_gone(bundles, tally, slot):
             bundles.epochs[slot, kept] = bundles.epoch[row]
             kept += 1
     bundles.sizes[slot] = kept
-    return kept
 
 
 @kernel
@@ -200,9 +199,7 @@ def join(program, store, bundles, tally, slot, poison):
 def release_due(program, store, bundles, tally, now, remove, poison):
     """Take out the bundles that the policy gives up or that were idle too long; return whether all is sound."""
     while True:
-        slot = slot_idle(bundles.release, 0, now)
-        if slot < 0 and bundles.hooks.releases:
-            slot = bundles.hooks.release(bundles.eviction, now)
+        slot = slot_to_release(bundles.release, bundles.hooks, bundles.eviction, 0, now)
         if slot == -1:
             return True
         if occupant(bundles.slots, 0, slot) < 0:

@@ -193,15 +193,13 @@ def _settle(
         if closing:
             drop(program, store, bundles, tally, slot, RELEASED, remove, poison)
             return True
-        left = forget_gone(bundles, tally, slot)
+        forget_gone(bundles, tally, slot)
         done = make_room(
             program, store, bundles, tally, slot, connection, now, next_use, victim, remove, poison
         )
         if done == 0:
             join(program, store, bundles, tally, slot, poison)
-        elif left == 0:
-            drop(program, store, bundles, tally, slot, ENDED, remove, poison)
-        if bundles.sizes[slot] == 0 and bundles.place[connection] > 0:
+        if bundles.sizes[slot] == 0:
             drop(program, store, bundles, tally, slot, ENDED, remove, poison)
         return done != -2
     if closing or bundles.touched[last] == 0:

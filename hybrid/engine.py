@@ -40,8 +40,8 @@ from .release import (
     make_release,
     note_flags,
     slot_emptied,
-    slot_idle,
     slot_taken,
+    slot_to_release,
     slot_used,
 )
 
@@ -141,9 +141,7 @@ def _release_due(program, store, cache, tally, table, now, remove, poison):
     """Empty the slots of a table that its policy gives up or that were idle too long; return whether all is sound."""
     state = cache.eviction[cache.eviction_at[table] : cache.eviction_at[table + 1]]
     while True:
-        slot = slot_idle(cache.release, table, now)
-        if slot < 0 and cache.hooks.releases and state.shape[0] > 0:
-            slot = cache.hooks.release(state, now)
+        slot = slot_to_release(cache.release, cache.hooks, state, table, now)
         if slot == -1:
             return True
         record = occupant(cache.slots, table, slot)

@@ -135,6 +135,15 @@ def slot_idle(release, table, now):
 
 
 @kernel
+def slot_to_release(release, hooks, state, table, now):
+    """A slot of a table that has been idle too long, or that its eviction policy gives up, −1 for none."""
+    slot = slot_idle(release, table, now)
+    if slot < 0 and hooks.releases and state.shape[0] > 0:
+        slot = hooks.release(state, now)
+    return slot
+
+
+@kernel
 def note_flags(release, vector, flows, row):
     """Note in a flow's row whether its connection closes or begins, after a packet of it."""
     if release.flags == 0 or vector[W_HEADERS] & _TCP == _ZERO:

@@ -18,7 +18,7 @@ from .counters import Metric
 from .faults import Faults
 from .release import ReleaseSettings
 
-# Protocols whose tables the engine runs. The others keep outputs back, or run the program on the NIC alone: they can be
+# Protocols whose tables the engine runs. The others keep outputs back, or fetch the context on every miss: they can be
 # checked, not simulated.
 RUNNABLE_PROTOCOLS = (
     "buffer-forward",

@@ -213,7 +213,6 @@ def _knobs(
         S.P_RETRIES: migration.retries,
         S.P_RESERVE: 0 if instant else min(8, setup.contexts // 16),
         S.P_FIRST_TABLE: next((int(t) for t in lowered.arrays.stages["table"] if t >= 0), -1),
-        S.P_STAGES: stages,
         S.P_EVICTS: protocol.evicts,
         S.P_TAKES: "clear-context" in protocol.used("nic"),
         S.P_ALONE: not any(state.owns for state in protocol.cpu.states.values()),

@@ -39,6 +39,7 @@ from .leaving import lose
 from .log import LOG_CHECKPOINT, LOG_CRASH, note_event
 from .pool import free_item, pull
 from .reference import world_at
+from .signals import tell_alone
 from .state import (
     AWAY,
     BFENCE_TIMER,
@@ -70,7 +71,6 @@ from .state import (
 
 _DROPS, _RESETS, _CRASHES = int(Count.DROPS_CRASH), int(Count.NIC_RESETS), int(Count.CPU_CRASHES)
 _FOREVER = np.int64(FOREVER)
-_NOTHING = np.int64(NOBODY)
 _ZERO = np.uint64(0)
 _NS = np.int64(1000)
 
@@ -346,6 +346,4 @@ def _own_event(w, event, table, record, now, insert, remove, react):
     state = w.rows.cpu[w.tally.flow_at[table] + record, E_STATE]
     if w.protocol.cells["rows"][CPU, state, event] <= 0:
         return
-    for i in range(w.message.shape[0]):
-        w.message[i] = 0
-    react(w.here, np.int64(CPU), event, table, record, _NOTHING, _NOTHING, now, insert, remove)
+    tell_alone(w, CPU, event, table, record, now, insert, remove, react)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from oppcache._jit import kernel
-from oppcache.consistency.vocabulary import CPU
+from oppcache.consistency.vocabulary import CPU, EV_TIMEOUT, TIMER_WRITEBACK
 from oppcache.opp.contexts import has_room
 from oppcache.opp.fields import W_ID, W_LENGTH, W_NOW
 from oppcache.opp.machine import RESERVE
@@ -24,7 +24,7 @@ from .nic import visit
 from .pool import pull
 from .reference import located, world_at
 from .samples import take_sample
-from .signals import run_out
+from .signals import tell_alone
 from .state import (
     BFENCE_TIMER,
     MEASURED,
@@ -61,7 +61,6 @@ _NIC_DROPS, _PACKETS = int(Count.DROPS_NIC), int(Count.PACKETS)
 _DROPS_CRASH = int(Count.DROPS_CRASH)
 _FOREVER = np.int64(FOREVER)
 _PS = np.int64(1000)
-_WRITEBACK = 3
 # Kinds of events besides those that are numbered by their queue.
 _DONE = 1 << 20
 
@@ -87,7 +86,7 @@ def find_next(w):
         if w.cores["current"][core] != IDLE:
             _earlier(w, w.cores["done"][core], _DONE + core)
     for kind in range(1, TIMER_KINDS):
-        if kind != _WRITEBACK or w.clock[T_FINAL] == 0:
+        if kind != TIMER_WRITEBACK or w.clock[T_FINAL] == 0:
             _earlier(w, due(w.queues, Q_TIMER + kind), Q_TIMER + kind)
 
 
@@ -159,7 +158,7 @@ def _ring(w, time, item, now, insert, remove, react):
     if side == CPU and w.rows.marks["queued"][row] > 0:
         set_timer(w, side, table, record, row, now)  # what has not been sent yet is not late
         return
-    run_out(w, side, table, record, now, insert, remove, react)
+    tell_alone(w, side, EV_TIMEOUT, table, record, now, insert, remove, react)
 
 
 @kernel

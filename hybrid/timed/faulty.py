@@ -21,15 +21,13 @@ from .state import (
     FAULT_REORDER,
     FAULT_RING,
     Q_LATE,
-    STOP_QUEUE,
     STREAM_CONTROL,
     STREAM_RING,
     T_FAULT,
-    T_STOP,
 )
+from .timers import note_nearly_full
 
 _FAULTS = int(Count.CONTROL_FAULTS)
-_MARGIN = 64
 # What becomes of a message.
 ARRIVES, LOST, LATE = 0, 1, 2
 
@@ -52,12 +50,7 @@ def _come_late(w, item, side, now, ready):
     w.pool.items["port"][item] = side
     put_in_order(w.queues, Q_LATE, now, ready, item)
     w.clock[T_FAULT] = min(w.clock[T_FAULT], ready)
-    rows = w.queues.rows
-    if (
-        rows["tail"][Q_LATE] - min(rows["head"][Q_LATE], rows["gone"][Q_LATE]) + _MARGIN
-        > rows["mask"][Q_LATE]
-    ):
-        w.clock[T_STOP] |= STOP_QUEUE
+    note_nearly_full(w, Q_LATE)
 
 
 @kernel(forceinline=False)

@@ -24,11 +24,11 @@ from oppcache.consistency.vocabulary import (
     M_N,
     M_R,
     N_INCARNATION,
+    TIMER_RESEND,
 )
-from oppcache.slowpath.queues import send
 
 from .link import home_of, put_tx, send_to_nic
-from .pool import free_item, new_item, pull
+from .pool import append_list, free_item, new_item, pull
 from .reference import world_at
 from .state import (
     BFENCE_TIMER,
@@ -37,14 +37,13 @@ from .state import (
     P_INSTANT,
     P_SEVERAL,
     P_TIMER,
-    Q_TIMER,
     T_BOUNCES,
-    TIMER_FIRST,
     W_BEHIND,
     W_BOUNCED,
     W_FENCES,
     W_PENDING,
 )
+from .timers import start_timer
 
 
 @kernel
@@ -118,12 +117,9 @@ def fence_bounce(here, table, record, row, now, again):
     message[item, M_INCARNATION] = w.node[CPU, N_INCARNATION]
     if not put_tx(w.here, item, now):
         free_item(w, item)
-    if w.rows.timers[row, BFENCE_TIMER] > now:
-        return  # it will be sent again in time
-    until = now + w.knobs[P_TIMER + TIMER_FIRST]
-    w.rows.timers[row, BFENCE_TIMER] = until
-    timer = (np.int64(BFENCE_TIMER) << np.int64(60)) | (np.int64(table) << np.int64(32)) | record
-    send(w.queues, Q_TIMER + TIMER_FIRST, now, until, timer)
+    if w.rows.timers[row, BFENCE_TIMER] > now or w.knobs[P_TIMER + TIMER_RESEND] == 0:
+        return  # it will be sent again in time, or nothing is
+    start_timer(w, np.int64(BFENCE_TIMER), np.int64(TIMER_RESEND), table, record, row, now)
 
 
 @kernel
@@ -135,13 +131,4 @@ def bounce_returned(w, item, table, record, row, now):
     w.rows.waits[row, W_BOUNCED] = 0
     w.rows.timers[row, BFENCE_TIMER] = NOBODY
     send_waiting(w, row, now)
-    first = w.rows.waits[row, W_BEHIND]
-    if first == NOBODY:
-        return
-    place = 1 + home_of(w, table, record)
-    if w.again[place, 0] == NOBODY:
-        w.again[place, 0] = first
-    else:
-        w.pool.items["next"][w.again[place, 1]] = first
-    w.again[place, 1] = w.rows.waits[row, W_BEHIND + 1]
-    w.rows.waits[row, W_BEHIND] = NOBODY
+    append_list(w, w.rows.waits, row, W_BEHIND, w.again, 1 + home_of(w, table, record))

@@ -11,7 +11,7 @@ from oppcache.opp.contexts import find, hash_key
 from oppcache.opp.keys import extract_key
 
 from .reference import world_at
-from .signals import run_out
+from .signals import tell_alone
 from .state import P_FENCED, T_HELD
 
 _ZERO = np.uint64(0)
@@ -39,4 +39,4 @@ def flush_later_stages(here, stage, vector, now, insert, remove, react):
             continue
         entry = w.rows.nic[w.tally.flow_at[table] + record]
         if entry[E_HELD] > 0 and w.protocol.cells["rows"][NIC, entry[E_STATE], EV_TIMEOUT] > 0:
-            run_out(w, np.int64(NIC), table, record, now, insert, remove, react)
+            tell_alone(w, NIC, EV_TIMEOUT, table, record, now, insert, remove, react)

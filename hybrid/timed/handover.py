@@ -64,7 +64,6 @@ from oppcache.consistency.vocabulary import (
     TIMER_RESEND,
 )
 from oppcache.opp import arrays as A
-from oppcache.slowpath.queues import send
 
 from ..account import CROSSED
 from ..counters import Count
@@ -104,16 +103,14 @@ from .state import (
     P_TAKES,
     P_TIMER,
     PACKET,
-    Q_TIMER,
-    STOP_QUEUE,
     T_EXIT,
     T_HELD,
     T_HELD_PEAK,
     T_NIC_UP,
-    T_STOP,
     TIMER_AGAIN,
     W_FENCES,
 )
+from .timers import start_timer
 from .watching import observe, prefers
 
 _PUNTS, _CROSSINGS, _BOUNCES = int(Count.PUNTS), int(Count.CROSSINGS), int(Count.BOUNCES)
@@ -123,7 +120,6 @@ _RING, _FROZEN, _IMPOSSIBLE = int(Count.DROPS_RING), int(Count.DROPS_PROTOCOL), 
 
 # What becomes of the packet of an event.
 RUN, GONE = 1, 0
-_MARGIN = 64
 
 
 @kernel
@@ -184,16 +180,10 @@ def set_timer(w, side, table, record, row, now):
     kind = np.int64(w.protocol.states["timer"][side, entry[E_STATE]])
     if kind == TIMER_RESEND and w.rows.marks["resent"][row]:
         kind = np.int64(TIMER_AGAIN)  # what goes unanswered is asked less often
-    length = w.knobs[P_TIMER + kind]
-    if kind == 0 or length == 0:
+    if kind == 0 or w.knobs[P_TIMER + kind] == 0:
         w.rows.timers[row, side] = NOBODY
         return
-    w.rows.timers[row, side] = now + length
-    item = (np.int64(side) << np.int64(60)) | (np.int64(table) << np.int64(32)) | record
-    send(w.queues, Q_TIMER + kind, now, now + length, item)
-    rows, k = w.queues.rows, Q_TIMER + kind
-    if rows["tail"][k] - min(rows["head"][k], rows["gone"][k]) + _MARGIN > rows["mask"][k]:
-        w.clock[T_STOP] |= STOP_QUEUE
+    start_timer(w, side, kind, table, record, row, now)
 
 
 @kernel

@@ -72,14 +72,20 @@ def pull(w, lists, row, at):
 @kernel
 def splice(w, lists, row, at, target, place):
     """Move a whole list of held packets to the end of another; they are to be run on their side's context."""
-    first = lists[row, at]
-    if first == NOBODY:
-        return
-    item = first
+    item = lists[row, at]
     while item != NOBODY:
         w.pool.items["flags"][item] |= OWNED
         w.rows.marks["again"][row] += 1
         item = w.pool.items["next"][item]
+    append_list(w, lists, row, at, target, place)
+
+
+@kernel
+def append_list(w, lists, row, at, target, place):
+    """Move a whole list to the end of another."""
+    first = lists[row, at]
+    if first == NOBODY:
+        return
     if target[place, 0] == NOBODY:
         target[place, 0] = first
     else:

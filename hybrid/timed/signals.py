@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from oppcache._jit import kernel
-from oppcache.consistency.vocabulary import CPU, EV_TIMEOUT, EV_WANT_EVICT, EV_WANT_PROMOTE, NIC
+from oppcache.consistency.vocabulary import CPU, EV_WANT_EVICT, EV_WANT_PROMOTE, NIC
 
 from .state import NOBODY
 
@@ -14,30 +14,30 @@ PUNT, DO_DEFERRED = -1, -2
 
 
 @kernel
+def tell(w, side, event, table, record, now, insert, remove, react):
+    """An event of a side's own, about a context."""
+    nothing = np.int64(NOBODY)
+    react(w.here, np.int64(side), np.int64(event), table, record, nothing, nothing, now, insert, remove)
+
+
+@kernel
 def want_evict(w, table, record, now, insert, remove, react):
     """A context is to leave the NIC."""
-    nothing = np.int64(NOBODY)
-    react(
-        w.here, np.int64(NIC), np.int64(EV_WANT_EVICT), table, record, nothing, nothing, now, insert, remove
-    )
+    tell(w, NIC, EV_WANT_EVICT, table, record, now, insert, remove, react)
 
 
 @kernel
 def want_promote(w, table, record, now, insert, remove, react):
     """A context is to go to the NIC."""
-    nothing = np.int64(NOBODY)
-    react(
-        w.here, np.int64(CPU), np.int64(EV_WANT_PROMOTE), table, record, nothing, nothing, now, insert, remove
-    )
+    tell(w, CPU, EV_WANT_PROMOTE, table, record, now, insert, remove, react)
 
 
 @kernel
-def run_out(w, side, table, record, now, insert, remove, react):
-    """A side's time for a context has run out."""
+def tell_alone(w, side, event, table, record, now, insert, remove, react):
+    """The same, where no message is being handled: what the last one said must not be read for one."""
     for i in range(w.message.shape[0]):
         w.message[i] = 0
-    nothing = np.int64(NOBODY)
-    react(w.here, side, np.int64(EV_TIMEOUT), table, record, nothing, nothing, now, insert, remove)
+    tell(w, side, event, table, record, now, insert, remove, react)
 
 
 @kernel

@@ -173,18 +173,17 @@ STOP_STUCK, STOP_LOG = 64, 128
 
 # What a run is given, all in ps, bytes and counts.
 (
-    P_CYCLE, P_BUS, P_LATENCY, P_STAGE_CYCLES, P_HAZARD, P_HAZARD_WINDOW, P_HAZARD_QUEUE,
+    P_CYCLE, P_BUS, P_LATENCY, P_STAGE_CYCLES, P_HAZARD, P_HAZARD_WINDOW,
     P_RX, P_TX, P_BANDWIDTH, P_CONTROL, P_CONTROL_BANDWIDTH, P_INSERT, P_BURST, P_MOVE,
-    P_HOLD, P_RETRIES, P_RESERVE, P_FIRST_TABLE, P_STAGES, P_FLOWS, P_INSTANT, P_POISON, P_TAG_BYTES, P_CONTEXT_BYTES,
+    P_HOLD, P_RETRIES, P_RESERVE, P_FIRST_TABLE, P_INSTANT, P_POISON, P_TAG_BYTES, P_CONTEXT_BYTES,
     P_ORDERED, P_PACED, P_FIXED, P_SHORT_CYCLES, P_SHORT_BYTES, P_SEVERAL, P_EGRESS, P_FENCED,
     P_EVICTS, P_TAKES, P_ALONE, P_CONTROL_FAULTS, P_RING_FAULTS, P_TIMER,
-) = range(39)  # fmt: skip
+) = range(36)  # fmt: skip
 HAZARD_NONE, HAZARD_STALL, HAZARD_STALE = range(3)
 
 # Queues, by number: the NIC's input, the ring to it, messages to it, inserts, messages to the CPU, timers, control
 # messages that a fault has made late; then a ring and a waiting line for each core.
 Q_INPUT, Q_TX, Q_TO_NIC, Q_INSERT, Q_TO_CPU, Q_TIMER = range(6)
-TIMER_FIRST = 1  # the resend timer, as in TIMERS
 TIMER_AGAIN = len(TIMERS)  # a resend timer that runs again: a line for each length
 TIMER_KINDS = len(TIMERS) + 1  # the first is no timer
 BFENCE_TIMER = 2  # beside the two sides' own
@@ -196,8 +195,8 @@ P_WORDS = P_TIMER + TIMER_KINDS  # the length of each kind of timer, 0: it never
 # Small faults: their shares, and the random streams of everything that is drawn.
 FAULT_LOSS, FAULT_DUPLICATE, FAULT_REORDER, FAULT_RING, FAULT_SHARES = range(5)
 STREAM_CONTROL, STREAM_RING, STREAM_NIC, STREAM_CPU, FAULT_STREAMS = range(5)
-# The faults' own clock: the next row of the schedule, when a side is up again, when the CPU hears of a NIC reset, the next
-# checkpoint; then, in ps, what a run is given; last the times of the next random crashes.
+# The faults' own clock: the next row of the schedule, when the CPU's cores go on, when the CPU hears of a NIC reset, the
+# next checkpoint; then, in ps, what a run is given; then, per side, the time of the next random crash and the mean gap.
 (
     F_AT, F_RESTART, F_SUSPECT, F_CHECKPOINT, F_INTERVAL, F_DELAY, F_DOWN, F_RANDOM, F_MEAN, F_WORDS,
 ) = (0, 1, 2, 3, 4, 5, 6, 7, 9, 11)  # fmt: skip

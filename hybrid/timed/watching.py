@@ -11,7 +11,7 @@ from oppcache.consistency.vocabulary import E_STATE, NIC
 from oppcache.fastpath.tables import is_owned, occupant
 
 from ..counters import Count
-from ..release import first_register, is_closing, label_of, note_flags, slot_idle
+from ..release import first_register, is_closing, label_of, note_flags, slot_to_release
 from .contexts import cpu_base, exists, nic_base
 from .reference import world_at
 from .signals import want_evict
@@ -72,9 +72,7 @@ def release_due(here, table, now, insert, remove, react):
     any_gone = False
     state = w.policies.eviction[w.policies.eviction_at[table] : w.policies.eviction_at[table + 1]]
     while True:
-        slot = slot_idle(w.policies.release, table, now // 1000)
-        if slot < 0 and w.policies.hooks.releases and state.shape[0] > 0:
-            slot = w.policies.hooks.release(state, now // 1000)
+        slot = slot_to_release(w.policies.release, w.policies.hooks, state, table, now // 1000)
         if slot == -1:
             return any_gone
         if not is_owned(w.tables, table, slot):
