@@ -7,14 +7,15 @@ Every scalar is ``int64``; a policy's state is one ``int64`` array. An eviction 
     hit(state, slot, now, next_use)                     -> nothing; a lookup found its context in this slot
     victim(state, candidates, n, key, now, next_use)    -> int: the slot to empty for the incoming key, −1 for none
     insert(state, slot, key, now, next_use)             -> nothing; the key now stands in this (empty) slot
-    remove(state, slot, evicted)                        -> nothing; the slot was emptied: 1 victim's choice, 0 invalidated
+    remove(state, slot, evicted)                        -> nothing; the slot was emptied: 1 by eviction or release,
+                                                           0 its context ceased to exist
 
 ``candidates`` is an ``int64`` array whose first ``n`` items are the slots to choose from; n = 0 means any
 occupied slot. ``key`` is a dense id below ``keys``, ``now`` virtual nanoseconds, ``next_use`` the index of the
 next request for the key among this table's requests, or −1 if there is none. A file that sets
 ``NEEDS_NEXT_USE = True`` is given real values of ``next_use`` (which costs a rehearsal of the run); others
-always see −1. ``victim`` does not remove: ``remove(state, slot, 1)`` follows, then ``insert``. With −1 it declines:
-the incoming key gets no slot.
+always see −1. ``victim`` does not remove: ``remove(state, slot, 1)`` follows, then ``insert``, unless the newcomer is
+refused after all (``prefer`` below, or a bundle's own slot). With −1 it declines: the incoming key gets no slot.
 
 It may also define any of::
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from oppcache._jit import JIT_DISABLED, kernel
+from oppcache._jit import kernel
+from oppcache.opp.prefetch import prefetch
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio
 _FIRST_BITS = 16
@@ -14,32 +13,6 @@ _GROWTH = 2  # bits
 _AHEAD = 16  # requests
 _LONG = 1 << 18  # requests of a trace whose ids are worth counting beforehand
 _SAMPLE_BITS = 6  # an id is counted if so many bits of its hash are zero
-
-if JIT_DISABLED:
-
-    def _prefetch(array: Any, index: Any) -> None:
-        """Nothing to be gained in plain Python."""
-
-else:
-    from llvmlite import ir
-    from numba import types
-    from numba.core import cgutils
-    from numba.extending import intrinsic
-
-    @intrinsic
-    def _prefetch(typing_context: Any, array: Any, index: Any) -> Any:
-        """Ask for the cache line of ``array[index]``."""
-
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-            byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
-            pointer = builder.bitcast(builder.gep(data, [arguments[1]]), byte)
-            kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
-            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-            builder.call(function, [pointer, word(0), word(3), word(1)])
-            return context.get_dummy_value()
-
-        return types.void(array, index), generate
 
 
 @kernel
@@ -55,8 +28,8 @@ def _number(ids, start, dense, table, keys, shift, known, most):
         if known >= most:
             return np.int64(i), known
         if i + 2 * _AHEAD < ids.shape[0]:
-            _prefetch(table, np.int64((ids[i + 2 * _AHEAD] * _GOLDEN) >> shift))
-            _prefetch(keys, np.int64(table[np.int64((ids[i + _AHEAD] * _GOLDEN) >> shift)]))
+            prefetch(table, np.int64((ids[i + 2 * _AHEAD] * _GOLDEN) >> shift))
+            prefetch(keys, np.int64(table[np.int64((ids[i + _AHEAD] * _GOLDEN) >> shift)]) - 1)
         key = ids[i]
         place = np.int64((key * _GOLDEN) >> shift)
         while True:
@@ -110,9 +83,7 @@ def _first_bits(ids: np.ndarray) -> int:
         return _FIRST_BITS
     bits = max((len(ids) >> _SAMPLE_BITS).bit_length() + 1, 10)
     found = int(_count_sampled(ids, np.zeros(1 << bits, np.uint64), np.uint64(64 - bits)))
-    return (
-        max(_FIRST_BITS, (int(1.05 * (found << _SAMPLE_BITS))).bit_length() + 1) if found > 0 else _FIRST_BITS
-    )
+    return max(_FIRST_BITS, int(1.05 * (max(found, 0) << _SAMPLE_BITS)).bit_length() + 1)
 
 
 def dense_ids(ids: np.ndarray) -> tuple[np.ndarray, int]:
@@ -127,11 +98,10 @@ def dense_ids(ids: np.ndarray) -> tuple[np.ndarray, int]:
     if ids.dtype not in (np.uint64, np.int64):
         ids = ids.astype(np.int64)
     ids = np.ascontiguousarray(ids).view(np.uint64)
+    dense = np.empty(len(ids), np.int32)
     with np.errstate(over="ignore"):
         bits, at, known = _first_bits(ids), 0, 0
-    dense = np.empty(len(ids), np.int32)
-    keys, table = np.empty(1 << (bits - 1), np.uint64), np.zeros(1 << bits, np.int32)
-    with np.errstate(over="ignore"):
+        keys, table = np.empty(1 << (bits - 1), np.uint64), np.zeros(1 << bits, np.int32)
         while True:
             most = 1 << (bits - 1)
             stopped = _number(ids, at, dense, table, keys, np.uint64(64 - bits), np.int64(known), most)

@@ -278,14 +278,12 @@ MAX_CHOICES = 64
 # What is read ahead of the packets of a batch, see .ahead.
 AHEAD_PACKETS = 24
 MAX_AHEAD = 3  # keys of a packet
-AHEAD_DIRECTION, AHEAD_HASH, AHEAD_RECORD, AHEAD_KEY = range(
-    4
-)  # direction + 1 (0: no key), record + 1 (0: none)
+# Direction + 1 (0: no key), hash, record + 1 (0: none), key.
+AHEAD_DIRECTION, AHEAD_HASH, AHEAD_RECORD, AHEAD_KEY = range(4)
 AHEAD_WORDS = AHEAD_KEY + MAX_KEY_WORDS
 S_AHEAD = S_CHOICE_LIST + 2 * MAX_CHOICES  # place of the packet among those read ahead, + 1; 0: it was not
-S_CHANGED = (
-    S_AHEAD + 1
-)  # bit per word of the header vector that the packet's actions have changed (modulo 64)
+# Bit per word of the header vector that the packet's actions have changed (modulo 64).
+S_CHANGED = S_AHEAD + 1
 S_VISITS = S_CHANGED + 1  # how often each of the keys was looked up since the last reading
 S_READ = S_VISITS + MAX_AHEAD  # whether each was read
 S_AHEAD_KEYS = S_READ + MAX_AHEAD

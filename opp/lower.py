@@ -77,6 +77,7 @@ class Lowering(TemplateLowering):
         super().__init__(program, layout)
         self.maker = RowMaker(program, self.layout)
         self.spaces: list[TupleSpace] = []
+        self.read_ahead = 0  # keys that have a place
 
     def run(self) -> Lowered:
         pipeline = self.program.pipeline()
@@ -174,15 +175,17 @@ class Lowering(TemplateLowering):
             default,
             number + 1,
             classifier,
-            self.ahead(lookup, stage),
+            self.ahead(stage),
         )
 
-    def ahead(self, lookup: int, stage: Stage) -> int:
+    def ahead(self, stage: Stage) -> int:
         """The place of a stage's lookup key among those that can be read from a packet before it runs, or -1."""
-        used = sum(row[-1] >= 0 for row in self.rows["stages"])
-        if lookup < 0 or stage.lookup is None or used == A.MAX_AHEAD:
+        if stage.lookup is None or self.read_ahead == A.MAX_AHEAD:
             return -1
-        return used if all(part.kind in ("field", "const") for part in stage.lookup.parts) else -1
+        if any(part.kind not in ("field", "const") for part in stage.lookup.parts):
+            return -1
+        self.read_ahead += 1
+        return self.read_ahead - 1
 
     def alone(
         self, entry: Entry, stage: Stage, site: int, numbers: dict[str, int]

@@ -17,7 +17,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -147,7 +147,7 @@ def kernel(
     if on_disk:
         _cache(dispatcher)
     if signature is not None:
-        with _one_process_at_a_time(function.__qualname__, on_disk):
+        with _one_process_at_a_time(f"{function.__module__}.{function.__qualname__}", on_disk):
             dispatcher.compile(signature)
         dispatcher.disable_compile()
         found = _Found(dispatcher.overloads[signature.args])
@@ -174,8 +174,12 @@ def _one_process_at_a_time(name: str, on_disk: bool) -> Iterator[None]:
     if folder is None:
         yield
         return
-    with (folder / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with ExitStack() as held:
+        try:
+            lock = held.enter_context((folder / f"{name}.lock").open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError:
+            pass  # the folder is gone, or knows no locks: at worst two processes compile the same
         yield
 
 
