@@ -257,21 +257,31 @@ def _program_source(tree: MarkedDict, kind: str, name: str, folder: Path) -> str
     return path
 
 
+def is_timed(experiment: Experiment) -> bool:
+    """Whether a configuration's machines take time: else it is the textbook's cache."""
+    from oppcache.hybrid.setup import takes_time
+
+    nic, rules = experiment.nic, experiment.cache.rules
+    algorithm = "" if rules == "none" else rules
+    return takes_time(
+        nic.profile, experiment.consistency.protocol, nic.organisation or "", algorithm, nic.entries
+    )
+
+
 def _check_time(tree: MarkedDict, experiment: Experiment, eviction: str | Path, problems: Problems) -> None:
     """What needs to know the lookups beforehand needs a machine that takes no time."""
     from oppcache.cache import eviction_names, load_policy
 
-    ideal = experiment.nic.profile == "ideal" and experiment.consistency.protocol == "instant"
-    if ideal or (isinstance(eviction, str) and eviction not in eviction_names()):
+    if isinstance(eviction, str) and eviction not in eviction_names():
         return
     try:
         ahead = load_policy(eviction).needs_next_use
     except InputError:
         return
-    if ahead:
+    if ahead and is_timed(experiment):
         message = (
             f"cache.eviction: {experiment.cache.eviction} knows the lookups to come, got a NIC or protocol that takes "
-            "time, expected nic.profile ideal and consistency.protocol instant"
+            "time, expected nic.profile ideal and consistency.protocol instant, without organisation, entries and rules"
         )
         problems.add(message, mark_at(tree, ("cache", "eviction")))
 
@@ -306,14 +316,11 @@ def _check_unit(tree: MarkedDict, experiment: Experiment, eviction: str | Path, 
 
     if experiment.cache.unit != "bundle" or (isinstance(eviction, str) and eviction not in eviction_names()):
         return
-    nic, cache = experiment.nic, experiment.cache
-    ideal = nic.profile == "ideal" and experiment.consistency.protocol == "instant"
-    plain = nic.organisation is None and nic.entries is None and cache.rules == "none"
     try:
         observes = load_policy(eviction).observe is not None
     except InputError:
         return
-    if why := bundle_refusal(not (ideal and plain), observes):
+    if why := bundle_refusal(is_timed(experiment), observes):
         problems.add(f"cache.unit: got bundle: {why}", mark_at(tree, ("cache", "unit")))
 
 

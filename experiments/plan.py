@@ -11,7 +11,7 @@ from typing import Any
 from oppcache.opp.errors import InputError, Mark, Problems
 from oppcache.opp.yaml_source import MarkedDict, MarkedList, mark_of
 
-from .checks import Memory, Resolved, check, tables
+from .checks import Memory, Resolved, check, is_timed, tables
 from .columns import Value, column_value, same_kind
 from .document import Document, mark_at, replaced
 from .drawings import check_figures, default_figures
@@ -45,7 +45,7 @@ class RunPlan:
     @property
     def takes_time(self) -> bool:
         """Whether the run's machines take time: else it is the textbook's cache."""
-        return self.config.nic.profile != "ideal" or self.config.consistency.protocol != "instant"
+        return is_timed(self.config)
 
     def title(self) -> str:
         """Return the run as one line shows it."""

@@ -170,8 +170,18 @@ class Setup:
     @property
     def timed(self) -> bool:
         """Whether anything takes time: else it is the textbook's cache."""
-        beyond = self.organisation or self.rules.algorithm or self.rules.rows is not None
-        return self.protocol != "instant" or self.profile != "ideal" or bool(beyond)
+        rules = self.rules
+        return takes_time(self.profile, self.protocol, self.organisation, rules.algorithm, rules.rows)
+
+
+def takes_time(profile: str, protocol: str, organisation: str, algorithm: str, rows: int | None) -> bool:
+    """Whether runs of these are timed: only the ideal NIC, its plain tables and ``instant`` take no time.
+
+    Args:
+        organisation, algorithm: of context tables and of rule caching, "" for none.
+        rows: ternary rows that limit a stage, None for no limit.
+    """
+    return protocol != "instant" or profile != "ideal" or bool(organisation or algorithm) or rows is not None
 
 
 def bundle_refusal(timed: bool, observes: bool) -> str:

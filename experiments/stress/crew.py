@@ -64,14 +64,14 @@ def _results(done: set[Future[list[Result]]]) -> Iterator[Result]:
         yield from future.result()
 
 
-def tried(trials: Trials, seed: int) -> Result:
-    """Try a seed; a run that breaks is a result too.
+def tried(trials: Trials, seed: int, keep: Sequence[int] | None = None) -> Result:
+    """Try a seed, with some of its packets or all; a run that breaks is a result too.
 
     Raises:
         InputError: the program that it draws cannot be stressed.
     """
     try:
-        return trials.run(seed)
+        return trials.run(seed, keep)
     except InputError:
         raise
     except Exception as error:

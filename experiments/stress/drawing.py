@@ -23,13 +23,18 @@ from ..paths import check_path
 from ..reading import read_experiment, show
 from ..schema import Experiment
 
-# What a drawn key changes among a configuration's files and names.
+# What a drawn key changes among a configuration's files and names: the key itself, and with True what is below it.
 _RESOLVES = {
-    "program": ("program", "parameters"),
-    "traffic": ("capture", "generator_base", "traffic_files"),
-    "cache.eviction": ("eviction",),
-    "cache.admission": ("admission",),
-    "nic.profile": ("profile",),
+    "program": (("program", "parameters"), False),
+    "program.nf": (("program",), False),
+    "program.opp": (("program",), False),
+    "program.iptables": (("program",), False),
+    "traffic": (("capture", "generator_base", "traffic_files"), False),
+    "traffic.pcap": (("capture", "traffic_files"), False),
+    "traffic.generator": (("generator_base", "traffic_files"), True),
+    "cache.eviction": (("eviction",), True),
+    "cache.admission": (("admission",), True),
+    "nic.profile": (("profile",), True),
 }
 _WIDE = 10  # a range whose ends are so far apart is drawn evenly in the logarithm
 
@@ -84,12 +89,21 @@ class StressFile:
         for choice in self.choices:
             value, found = choice.draw(seed)
             config = put(config, choice.key.split("."), value)
-            for head, names in _RESOLVES.items():
-                if choice.key == head or choice.key.startswith(f"{head}."):
-                    resolved = replace(resolved, **{name: getattr(found, name) for name in names})
+            resolved = taken_over(resolved, choice.key, found)
         for key, fixed in self.fixed.items():
             config = put(config, key.split("."), fixed)
         return config, resolved
+
+
+def taken_over(resolved: Resolved, key: str, found: Resolved) -> Resolved:
+    """A configuration's files and names with those that come of one key; ``found`` was read with other keys' first."""
+    if key.startswith("program.") and key not in _RESOLVES:
+        name = key.removeprefix("program.")
+        return replace(resolved, parameters={**resolved.parameters, name: found.parameters[name]})
+    for head, (names, below) in _RESOLVES.items():
+        if key == head or (below and key.startswith(f"{head}.")):
+            resolved = replace(resolved, **{name: getattr(found, name) for name in names})
+    return resolved
 
 
 def put(node: Any, path: Sequence[str], value: Any) -> Any:

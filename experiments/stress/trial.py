@@ -145,9 +145,9 @@ class Trials:
         self.shelf.ask(lambda: check_stressed(setup), "checked", checked)
         return self.shelf.gather(setup)
 
-    def run(self, seed: int) -> Result:
-        """Try a seed."""
-        return judge(self.case(seed))
+    def run(self, seed: int, keep: Sequence[int] | None = None) -> Result:
+        """Try a seed, with some of its packets or all."""
+        return judge(self.case(seed, keep))
 
 
 def rows_of(source: PacketSource, parts: Parts) -> np.ndarray:

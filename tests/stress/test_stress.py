@@ -94,7 +94,35 @@ def test_a_fixed_key_changes_no_other() -> None:
     free, _ = read_stress_file("gallery:stress-crashes").of(3)
     fixed, _ = read_stress_file("gallery:stress-crashes", ["cpu.cores=7"]).of(3)
     assert fixed.cpu.cores == 7
-    assert fixed.model_copy(update={"cpu": free.cpu, "draw": free.draw}) == free.model_copy()
+    cpu = fixed.cpu.model_copy(update={"cores": free.cpu.cores})
+    assert fixed.model_copy(update={"cpu": cpu}) == free
+
+
+def test_keys_of_one_section_are_drawn_apart(tmp_path: Path) -> None:
+    """What a later key brings with it must not undo an earlier one's."""
+    path = tmp_path / "mine.yaml"
+    text = MINE.replace("{nf: PROGRAM}", "{nf: port-knocking, inside_port: 2}")
+    drawn = "  program.inside_port: [2, 3]\n  program.nf: [port-knocking, udp-stateful-firewall]\n"
+    for lines in (drawn, "".join(reversed(drawn.splitlines(keepends=True)))):
+        path.write_text(text + lines, encoding="utf-8")
+        file = read_stress_file(path)
+        found = set()
+        for seed in range(40):
+            config, resolved = file.of(seed)
+            found.add((str(resolved.program), resolved.parameters["inside_port"]))
+            assert config.program.nf in str(resolved.program)
+        assert len(found) == 4
+
+
+def test_json_says_how_to_run_a_failing_seed_again(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["-q", "stress", "gallery:stress-cas-hold", "--set", NAIVE[0], "--format", "json"]
+    seen = []
+    for more in (["--seeds", "20"], ["--seeds", "1", "--keep", ",".join(map(str, range(64)))]):
+        call([*words, *more, *(["--from", str(seen[0]["seed"])] if seen else [])])
+        seen.append(json.loads(capsys.readouterr().out)["failing"][0])
+    assert "--keep" not in seen[0]["again"]
+    assert f"--from {seen[1]['seed']} " in seen[1]["again"]
+    assert "--keep 0,1,2" in seen[1]["again"]
 
 
 def test_draws_lie_between_their_ends_and_reach_them() -> None:
