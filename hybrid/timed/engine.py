@@ -10,11 +10,8 @@ from numba import types
 from oppcache._jit import JIT_DISABLED, kernel, straight
 from oppcache.cache.contract import ADMISSION_SIGNATURES, EVICTION_SIGNATURES
 
-from .build import example_world
 from .events import other_event, run_events
 from .handover import side_event
-from .reference import world_type
-from .state import World
 
 
 class Engine(NamedTuple):
@@ -26,8 +23,10 @@ class Engine(NamedTuple):
 
 
 @cache
-def engine(world: Any) -> Engine:
-    """Compile the kernels for a type of world, or load them."""
+def engine() -> Engine:
+    """Compile the kernels, or load them."""
+    if JIT_DISABLED:
+        return Engine(run_events, side_event, other_event)
     i64 = types.int64
     hit, victim, insert, remove = (
         types.FunctionType(EVICTION_SIGNATURES[name]) for name in ("hit", "victim", "insert", "remove")
@@ -37,7 +36,7 @@ def engine(world: Any) -> Engine:
     other = i64(i64, i64, types.uint64, victim, insert, remove, types.FunctionType(react), admit)
     vectors, leavers = types.Array(types.uint64, 2, "C"), types.Array(types.int64, 1, "C")
     pointers = [types.FunctionType(react), types.FunctionType(other)]
-    run = i64(world, vectors, leavers, i64, i64, types.uint64, hit, victim, insert, remove, admit, *pointers)
+    run = i64(i64, vectors, leavers, i64, i64, types.uint64, hit, victim, insert, remove, admit, *pointers)
     return Engine(
         straight(kernel(run_events, signature=run)),
         kernel(side_event, signature=react),
@@ -45,13 +44,6 @@ def engine(world: Any) -> Engine:
     )
 
 
-def engine_for(world: World) -> Engine:
-    """The kernels for a run's world; all worlds are of one type."""
-    if JIT_DISABLED:
-        return Engine(run_events, side_event, other_event)
-    return engine(world_type())
-
-
 def warm_up() -> None:
     """Compile the kernel, or load it from the cache."""
-    engine_for(example_world())
+    engine()

@@ -22,7 +22,7 @@ from .handover import nic_message, set_timer
 from .leaving import lose_entering
 from .nic import visit
 from .pool import pull
-from .reference import located, world_at
+from .reference import world_at
 from .samples import take_sample
 from .signals import tell_alone
 from .state import (
@@ -183,7 +183,7 @@ def admit_packet(w, vector, came, leaver):
         enter(w.tally, items["length"][0])
 
 
-def run_events(w, vectors, leavers, start, stop, seed, hit, victim, insert, remove, admit, react, other):
+def run_events(here, vectors, leavers, start, stop, seed, hit, victim, insert, remove, admit, react, other):
     """Take packets ``start`` to ``stop`` into the NIC, and every other event that is due before.
 
     Args:
@@ -195,7 +195,7 @@ def run_events(w, vectors, leavers, start, stop, seed, hit, victim, insert, remo
         the packet to go on with. It is ``stop`` with nothing in ``T_STOP`` when the packets are used up (and with
         ``T_FINAL``, when all is quiet).
     """
-    w = located(w)
+    w = world_at(here)
     i = known = first = start
     while True:
         if w.clock[T_STOP] != 0:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from oppcache.cache import Admission, Eviction
+from oppcache._reference import Reference
 from oppcache.consistency.vocabulary import EV_UNRUNNABLE, NIC
 from oppcache.opp.contexts import grow, has_room
 from oppcache.opp.errors import InputError
@@ -26,7 +27,7 @@ from ..setup import Observer, Outcome, Setup
 from . import series
 from . import state as S
 from .build import build, enlarged, full_lines, larger_pool, place_rows, with_lines
-from .engine import engine_for
+from .engine import engine
 from .metrics import metrics_of
 from .misfortune import PATIENCE, begin_patience
 from .parts import Parts, gather
@@ -67,7 +68,7 @@ class TimedRun:
                 "time; it needs nic.profile ideal and protocol instant"
             )
         self.world = build(setup, parts)
-        self.engine = engine_for(self.world)
+        self.engine = engine()
         self.rules = RuleCaching(self.lowered, self.profile, setup.rules)
         self._check_rules()
         self.rules.begin(self.world.runnable)
@@ -186,12 +187,12 @@ class TimedRun:
         self, vectors: np.ndarray, leavers: np.ndarray, start: int, stop: int, observe: Observer | None
     ) -> None:
         """Run part of a chunk, making room whenever the kernel comes back for it."""
-        clock = self.world.clock
+        clock, reference = self.world.clock, Reference(self.world)
         with np.errstate(all="ignore"):
             while True:
                 start = int(
                     self.engine.run(
-                        self.world,
+                        reference.address,
                         vectors,
                         leavers,
                         start,
@@ -209,6 +210,7 @@ class TimedRun:
                 if clock[S.T_STOP] == 0 or clock[S.T_STOP] & S.STOP_STUCK:
                     return
                 self._make_room(int(clock[S.T_STOP]), observe)
+                reference = Reference(self.world)
                 clock[S.T_STOP] = 0
 
     def _make_room(self, stop: int, observe: Observer | None) -> None:

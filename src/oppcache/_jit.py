@@ -27,6 +27,8 @@ import numpy as np
 from numba.core import types
 from numba.np import arrayobj
 
+from ._linking import LinkedCompiler
+
 log = logging.getLogger("oppcache")
 
 KEEP_FOLDERS = 5
@@ -255,6 +257,7 @@ class _Kernel:
         self._options = options
         self._from_python: Any = None
         bare: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+        bare["pipeline_class"] = LinkedCompiler
         self._bare = numba.njit(function, **options, **bare)  # of which its type holds a weak reference
         # What Numba takes the kernel for where another one names it.
         self._numba_type_ = self._bare._numba_type_
