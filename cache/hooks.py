@@ -11,9 +11,9 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba.core.types import WrapperAddressProtocol
 
-from oppcache._jit import JIT_DISABLED, kernel
+from oppcache._jit import kernel
+from oppcache._reference import Pointer
 
 from .contract import ADMISSION_OPTIONS, EVICTION_OPTIONS
 from .loading import Admission, Eviction
@@ -30,26 +30,6 @@ class Hooks(NamedTuple):
     release: Any
     note: Any
     prefer: Any
-
-
-class _Pointer(WrapperAddressProtocol):
-    """A compiled function as a member of a tuple: Numba takes it for a pointer to code of its signature."""
-
-    def __init__(self, function: Any, signature: Any) -> None:
-        self._function = function
-        self._signature = signature
-        result = function.get_compile_result(signature)
-        self._address = result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
-
-    def __wrapper_address__(self) -> int:
-        return int(self._address)
-
-    def signature(self) -> Any:
-        """The signature, for Numba."""
-        return self._signature
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self._function(*arguments)
 
 
 def _observe(state, slot, label, r0, now):
@@ -86,6 +66,5 @@ def hooks_of(eviction: Eviction, admission: Admission) -> Hooks:
     """The optional functions of two policies."""
     given = (eviction.observe, eviction.release, admission.note, admission.prefer)
     functions = [function or _nothing(name) for name, function in zip(_NOTHING, given, strict=True)]
-    if not JIT_DISABLED:
-        functions = [_Pointer(f, _SIGNATURES[name]) for name, f in zip(_NOTHING, functions, strict=True)]
-    return Hooks(*(int(function is not None) for function in given), *functions)
+    pointers = (Pointer(f, _SIGNATURES[name]) for name, f in zip(_NOTHING, functions, strict=True))
+    return Hooks(*(int(function is not None) for function in given), *pointers)

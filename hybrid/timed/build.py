@@ -43,6 +43,7 @@ from ..rehearsal import rehearse
 from ..release import make_release
 from ..setup import Setup
 from . import state as S
+from .calls import no_calls
 from .misfortune import begin_faults, make_faults, place_faults
 from .parts import Parts, gather
 from .records import BUCKETS
@@ -71,7 +72,7 @@ def build(setup: Setup, parts: Parts) -> S.World:
     words = max(lowered.layout.words, int(arrays.tables["stride"].max(initial=1)))
     stages, cores = len(arrays.stages), setup.cpu.cores
     world = S.World(
-        here=0,
+        calls=no_calls(),
         program=arrays,
         store=store,
         variables=arrays.globals.copy(),

@@ -8,15 +8,11 @@ from oppcache._jit import kernel
 from oppcache.consistency.vocabulary import CPU, E_STATE, E_VERSION, EV_WB, NIC
 from oppcache.fastpath.tables import (
     candidates,
+    insert,
     occupant,
     own,
+    remove,
     retain,
-)
-from oppcache.fastpath.tables import (
-    insert as insert_context,
-)
-from oppcache.fastpath.tables import (
-    remove as remove_context,
 )
 from oppcache.opp import arrays as A
 from oppcache.opp.contexts import hash_key
@@ -24,7 +20,6 @@ from oppcache.opp.contexts import hash_key
 from ..counters import Count
 from ..release import slot_emptied, slot_taken
 from .log import LOG_FREE, LOG_TAKE, note_context
-from .reference import world_at
 from .state import P_MOVE, STOP_FAULT, T_INSERTER, T_STOP
 
 _FAULT, _LOST, _STALE = int(Count.FAULT), int(Count.LOST_UPDATES), int(Count.STALE_READS)
@@ -91,7 +86,7 @@ def unpack_context(w, side, table, record, row, item):
         w.store.memory[home + A.C_PLACE] = _ZERO
         reckon(w, row, np.int64(w.store.memory[home + A.C_VERSION]))
     if w.log.shape[0] > 0:
-        note_context(w.here, np.int64(LOG_TAKE), np.int64(side), table, record, base)
+        note_context(w, np.int64(LOG_TAKE), np.int64(side), table, record, base)
 
 
 @kernel
@@ -127,9 +122,8 @@ def reckon(w, row, version):
 
 
 @kernel(forceinline=False)
-def fall_behind(here, row, version):
+def fall_behind(w, row, version):
     """A packet is about to run on a copy that lacks updates: a crash has set it back, or the read is stale."""
-    w = world_at(here)
     if w.faults.fallen.shape[0] > 0 and w.faults.fallen[row] == w.rows.marks["applied"][row] + 1:
         reckon(w, row, version)
     else:
@@ -158,7 +152,7 @@ def take_slot(w, table, record, row, now):
     """Reserve a NIC slot for a context if there is one; return whether there is."""
     base = cpu_base(w, table, record) + A.C_HEADER_WORDS
     key = hash_key(w.store.memory, base, w.program.tables["key_words"][table])
-    handle, moves = insert_context(w.tables, table, key, record)
+    handle, moves = insert(w.tables, table, key, record)
     w.clock[T_INSERTER] = max(w.clock[T_INSERTER], now) + moves * w.knobs[P_MOVE]
     if handle < 0:
         return False
@@ -172,14 +166,14 @@ def give_slot_back(w, table, record, row):
     home = cpu_base(w, table, record)
     if w.store.memory[home + A.C_PLACE] != _ZERO:
         w.store.memory[home + A.C_PLACE] = _ZERO
-    remove_context(w.tables, table, w.rows.marks["slot"][row] - 1)
+    remove(w.tables, table, w.rows.marks["slot"][row] - 1)
     w.rows.marks["slot"][row] = 0
     if w.log.shape[0] > 0:
-        note_context(w.here, np.int64(LOG_FREE), np.int64(NIC), table, record, np.int64(-1))
+        note_context(w, np.int64(LOG_FREE), np.int64(NIC), table, record, np.int64(-1))
 
 
 @kernel
-def choose_victim(w, table, record, row, now, victim):
+def choose_victim(w, table, record, row, now):
     """The record whose context the eviction policy gives up for another; −1 where none can go."""
     home = cpu_base(w, table, record) + A.C_HEADER_WORDS
     key = hash_key(w.store.memory, home, w.program.tables["key_words"][table])
@@ -187,7 +181,7 @@ def choose_victim(w, table, record, row, now, victim):
     if count < 0:
         return np.int64(-1)
     state = w.policies.eviction[w.policies.eviction_at[table] : w.policies.eviction_at[table + 1]]
-    slot = victim(state, w.policies.candidates, count, record, now // 1000, np.int64(-1))
+    slot = w.calls.victim(state, w.policies.candidates, count, record, now // 1000, np.int64(-1))
     if slot == -1:
         return np.int64(-1)  # it declines
     loser = occupant(w.tables, table, slot)
@@ -199,20 +193,20 @@ def choose_victim(w, table, record, row, now, victim):
 
 
 @kernel
-def begin_owning(w, table, record, row, now, insert):
+def begin_owning(w, table, record, row, now):
     """The NIC owns a context from now on."""
     slot = w.rows.marks["slot"][row] - 1
     own(w.tables, table, slot)
     state = w.policies.eviction[w.policies.eviction_at[table] : w.policies.eviction_at[table + 1]]
-    insert(state, slot, record, now // 1000, np.int64(-1))
+    w.calls.insert(state, slot, record, now // 1000, np.int64(-1))
     slot_taken(w.policies.release, table, slot, now // 1000)
 
 
 @kernel
-def end_owning(w, table, row, evicted, remove):
+def end_owning(w, table, row, evicted):
     """The NIC owns a context no longer; its slot stays reserved."""
     slot = w.rows.marks["slot"][row] - 1
     retain(w.tables, table, slot)
     state = w.policies.eviction[w.policies.eviction_at[table] : w.policies.eviction_at[table + 1]]
-    remove(state, slot, evicted)
+    w.calls.remove(state, slot, evicted)
     slot_emptied(w.policies.release, table, slot)

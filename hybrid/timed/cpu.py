@@ -31,8 +31,7 @@ from .link import home_of, insertions_full
 from .log import note_choices
 from .nic import apply, look, may_run, note_away, resume, suspend
 from .pool import clear_tag, free_item, pull, push
-from .reference import world_at
-from .signals import do_deferred, want_promote
+from .signals import do_deferred, react, want_promote
 from .state import NOBODY, OWNED, P_INSTANT, P_SEVERAL, PACKET, Q_RX, T_CPU_UP, W_BEHIND, W_BOUNCED
 from .watching import closes_on_cpu
 
@@ -56,7 +55,7 @@ def arrive(w, item, core, now):
             free_item(w, item)
         else:
             w.tally.counts[_QUEUE] += 1
-            lose(w.here, item, now)
+            lose(w, item, now)
         return
     if w.cores["current"][core] == IDLE:
         start(w, core, now)
@@ -85,9 +84,8 @@ def start(w, core, now):
 
 
 @kernel(forceinline=False)
-def cpu_message(here, item, now, insert, remove, react):
+def cpu_message(w, item, now):
     """A control message or a marker has reached the CPU."""
-    w = world_at(here)
     if now < w.clock[T_CPU_UP]:
         free_item(w, item)
         return
@@ -99,7 +97,7 @@ def cpu_message(here, item, now, insert, remove, react):
     if kind == EV_BFENCE:
         bounce_returned(w, item, table, record, w.tally.flow_at[table] + record, now)
     else:
-        react(w.here, np.int64(CPU), kind, table, record, item, np.int64(-1), now, insert, remove)
+        react(w, np.int64(CPU), kind, table, record, item, np.int64(-1), now)
     free_item(w, item)
     home = home_of(w, table, record)
     if w.again[1 + home, 0] != NOBODY and w.cores["current"][home] == IDLE:
@@ -107,24 +105,23 @@ def cpu_message(here, item, now, insert, remove, react):
 
 
 @kernel(forceinline=False)
-def finish(here, core, now, seed, victim, insert, remove, react, admit):
+def finish(w, core, now, seed):
     """A core's service has ended: what it did takes effect, and it goes on with the next."""
-    w = world_at(here)
     item = w.cores["current"][core]
     if w.pool.items["kind"][item] != PACKET:
-        cpu_message(w.here, item, now, insert, remove, react)
-    elif run_on_cpu(w, item, core, now, seed, victim, insert, remove, react, admit):
+        cpu_message(w, item, now)
+    elif run_on_cpu(w, item, core, now, seed):
         # The next stage's time; what the protocol has to send waits until the packet has left.
         time = draw(w.service, w.service[V_STAGE])
         w.cores["done"][core] = now + time
         w.cores["busy"][core] += time
         return
-    do_deferred(w, np.int64(CPU), core, now, insert, remove, react)
+    do_deferred(w, np.int64(CPU), core, now)
     start(w, core, now)
 
 
 @kernel
-def run_on_cpu(w, item, core, now, seed, victim, insert, remove, react, admit):
+def run_on_cpu(w, item, core, now, seed):
     """Run a packet's stages from where it is, as far as the CPU can.
 
     Returns:
@@ -148,7 +145,7 @@ def run_on_cpu(w, item, core, now, seed, victim, insert, remove, react, admit):
                 return False
             row = look(w, item, stage, table, record, vector)
             note_away(w, item, table, record)
-            if _ask(w.here, item, table, record, core, stage, now, insert, remove, react) != RUN:
+            if _ask(w, item, table, record, core, stage, now) != RUN:
                 return False
             note_ran(w, item, table, record, row)
             base = cpu_base(w, table, record)
@@ -159,11 +156,11 @@ def run_on_cpu(w, item, core, now, seed, victim, insert, remove, react, admit):
         ran = stage
         stage = carry_out(w.program, w.store, w.variables, stage, entry, record, base, vector, w.scratch)
         if w.log.shape[0] > 0 and w.scratch[A.S_CHOICES] > np.uint64(0):
-            note_choices(w.here, item, np.int64(CPU), ran)
-        if w.policies.release.ends and record >= 0 and closes_on_cpu(w.here, table, record, row, vector):
+            note_choices(w, item, np.int64(CPU), ran)
+        if w.policies.release.ends and record >= 0 and closes_on_cpu(w, table, record, row, vector):
             w.rows.marks["wanted"][row] = 0
         elif record >= 0 and exists(w, base):
-            _consider(w, ran, table, record, row, vector, now, admit, insert, remove, react)
+            _consider(w, ran, table, record, row, vector, now)
         if w.service[V_STAGE] > 0 and stage < stages:
             items["stage"][item] = stage
             suspend(w, item)
@@ -171,11 +168,11 @@ def run_on_cpu(w, item, core, now, seed, victim, insert, remove, react, admit):
     suspend(w, item)
     items["stage"][item] = stages
     if items["verdict"][item] == A.VERDICT_DROP:
-        settle_wishes(w.here, item, now, victim, insert, remove, react)
-        left_cpu(w.here, item, now)
+        settle_wishes(w, item, now)
+        left_cpu(w, item, now)
         depart(w, item, vector, np.int64(A.VERDICT_DROP), now)
         return False
-    send_out(w.here, item, now)
+    send_out(w, item, now)
     return False
 
 
@@ -184,15 +181,14 @@ def _forward(w, item, home, now):
     """Hand a packet to the core at which its next context is at home."""
     if not join(w.queues, line_of(home), now, item, np.bool_(False)):
         w.tally.counts[_QUEUE] += 1
-        lose(w.here, item, now)
+        lose(w, item, now)
     elif w.cores["current"][home] == IDLE:
         start(w, home, now)
 
 
 @kernel
-def _ask(here, item, table, record, core, stage, now, insert, remove, react):
+def _ask(w, item, table, record, core, stage, now):
     """Let the protocol say what becomes of a packet at a context on the CPU: RUN, or it is on its way elsewhere."""
-    w = world_at(here)
     items = w.pool.items
     items["stage"][item] = stage
     suspend(w, item)
@@ -219,7 +215,7 @@ def _ask(here, item, table, record, core, stage, now, insert, remove, react):
     if event == _TAGS and w.knobs[P_SEVERAL] and _must_wait(w, row):
         push(w, w.rows.waits, row, W_BEHIND, item)
         return np.int64(GONE)
-    answer = react(w.here, np.int64(CPU), event, table, record, item, core, now, insert, remove)
+    answer = react(w, np.int64(CPU), event, table, record, item, core, now)
     if answer == RUN:
         clear_tag(w, item)
     return answer
@@ -246,7 +242,7 @@ def _is_bounced(w, state):
 
 
 @kernel
-def _consider(w, stage, table, record, row, vector, now, admit, insert, remove, react):
+def _consider(w, stage, table, record, row, vector, now):
     """Ask the admission policy about a context that the CPU has just used; pass the wish on to the protocol."""
     if w.tables.rows["contexts"][table] == 0 or not may_run(w, stage, vector):
         return
@@ -254,24 +250,23 @@ def _consider(w, stage, table, record, row, vector, now, admit, insert, remove, 
         return
     state = w.policies.admission[w.policies.admission_at[table] : w.policies.admission_at[table + 1]]
     packets = w.tally.flows["packets"][row]
-    if admit(state, record, packets, rate(w.tally, row), np.int64(vector[W_NOW])) == 0:
+    if w.calls.admit(state, record, packets, rate(w.tally, row), np.int64(vector[W_NOW])) == 0:
         return
     w.tally.flows["admitted"][row] = 1
     if w.knobs[P_INSTANT]:
         w.rows.marks["wanted"][row] = 1
-    elif insertions_full(w.here, now):
+    elif insertions_full(w, now):
         w.tally.counts[_REJECTED] += 1
     else:
-        want_promote(w, table, record, now, insert, remove, react)
+        want_promote(w, table, record, now)
 
 
 @kernel(forceinline=False)
-def settle_wishes(here, item, now, victim, insert, remove, react):
+def settle_wishes(w, item, now):
     """For ``instant``: promote the contexts that a packet used on the CPU and that none else is under way to.
 
     A promotion that takes no time must not overtake packets, so it waits for the moment when there are none.
     """
-    w = world_at(here)
     if w.knobs[P_INSTANT] == 0:
         return
     for i in range(w.pool.items["touched"][item]):
@@ -285,5 +280,5 @@ def settle_wishes(here, item, now, victim, insert, remove, react):
             continue
         if not exists(w, cpu_base(w, table, record)):
             continue
-        if make_room(w, table, record, row, now, victim, insert, remove, react) > 0:
-            want_promote(w, table, record, now, insert, remove, react)
+        if make_room(w, table, record, row, now) > 0:
+            want_promote(w, table, record, now)

@@ -38,7 +38,6 @@ from .handover import nic_message
 from .leaving import lose
 from .log import LOG_CHECKPOINT, LOG_CRASH, note_event
 from .pool import free_item, pull
-from .reference import world_at
 from .signals import tell_alone
 from .state import (
     AWAY,
@@ -80,7 +79,7 @@ def lose_in_crash(w, item, now):
     """A packet or marker is lost with the side that had it."""
     if w.pool.items["kind"][item] == PACKET:
         w.tally.counts[_DROPS] += 1
-        lose(w.here, item, now)
+        lose(w, item, now)
     else:
         free_item(w, item)
 
@@ -98,33 +97,32 @@ def next_fault(w):
 
 
 @kernel(forceinline=False)
-def fault_event(here, now, victim, insert, remove, react):
+def fault_event(w, now):
     """Take the next event of this module, which is due: of several, the first listed here."""
-    w = world_at(here)
     clock, at, schedule = w.faults.clock, w.faults.clock[F_AT], w.faults.schedule
     if due(w.queues, Q_LATE) <= now:
         item = take(w.queues, Q_LATE)
         if w.pool.items["port"][item] == NIC:
-            nic_message(w.here, item, now, victim, insert, remove, react)
+            nic_message(w, item, now)
         else:
-            cpu_message(w.here, item, now, insert, remove, react)
+            cpu_message(w, item, now)
     elif clock[F_CHECKPOINT] <= now:
         checkpoint(w, now)
     elif at < schedule.shape[0] and schedule[at, 0] <= now:
         clock[F_AT] = at + 1
-        _crash(w, schedule[at, 1], now, remove)
+        _crash(w, schedule[at, 1], now)
     elif clock[F_RANDOM + NIC] <= now and w.clock[T_FINAL] == 0:
         _draw_next(w, np.int64(NIC), now)
-        _crash(w, np.int64(NIC), now, remove)
+        _crash(w, np.int64(NIC), now)
     elif clock[F_RANDOM + CPU] <= now and w.clock[T_FINAL] == 0:
         _draw_next(w, np.int64(CPU), now)
-        _crash(w, np.int64(CPU), now, remove)
+        _crash(w, np.int64(CPU), now)
     elif clock[F_RESTART] <= now:
         clock[F_RESTART] = _FOREVER
-        _restart_cpu(w, now, insert, remove, react)
+        _restart_cpu(w, now)
     elif clock[F_SUSPECT] <= now:
         clock[F_SUSPECT] = _FOREVER
-        _suspect(w, now, insert, remove, react)
+        _suspect(w, now)
     next_fault(w)
 
 
@@ -136,10 +134,10 @@ def _draw_next(w, side, now):
 
 
 @kernel
-def _crash(w, side, now, remove):
-    note_event(w.here, np.int64(LOG_CRASH), np.int64(side))
+def _crash(w, side, now):
+    note_event(w, np.int64(LOG_CRASH), np.int64(side))
     if side == NIC:
-        _reset_nic(w, now, remove)
+        _reset_nic(w, now)
     else:
         _crash_cpu(w, now)
     w.node[side, N_INCARNATION] += 1
@@ -148,7 +146,7 @@ def _crash(w, side, now, remove):
 
 
 @kernel
-def _reset_nic(w, now, remove):
+def _reset_nic(w, now):
     w.tally.counts[_RESETS] += 1
     up = now + w.faults.clock[F_DOWN]
     w.clock[T_NIC_UP] = up
@@ -158,7 +156,7 @@ def _reset_nic(w, now, remove):
         for record in range(w.store.tables["used"][table]):
             row = first + record
             if w.rows.marks["slot"][row] > 0:
-                _empty_slot(w, np.int64(table), np.int64(record), row, remove)
+                _empty_slot(w, np.int64(table), np.int64(record), row)
             if w.rows.marks["heir"][row] > 0:
                 free_item(w, w.rows.marks["heir"][row])
                 w.rows.marks["heir"][row] = 0
@@ -208,13 +206,13 @@ def _forget_waits(w, row, now):
 
 
 @kernel
-def _empty_slot(w, table, record, row, remove):
+def _empty_slot(w, table, record, row):
     state = w.protocol.states[NIC, w.rows.nic[row, E_STATE]]
     home = cpu_base(w, table, record)
     if w.store.memory[home + A.C_PLACE] != _ZERO and w.faults.fallen.shape[0] > 0:
         w.faults.fallen[row] = w.rows.marks["applied"][row] + 1
     if state["owns"] == 1:
-        end_owning(w, table, row, np.int64(0), remove)
+        end_owning(w, table, row, np.int64(0))
     give_slot_back(w, table, record, row)
 
 
@@ -289,7 +287,7 @@ def checkpoint(w, now):
                 for i in range(w.program.tables["stride"][table]):
                     w.faults.copies[first + record, i] = w.store.memory[base + i]
                 w.faults.copies[first + record, A.C_PLACE] = np.uint64(1)  # there is one
-        note_event(w.here, np.int64(LOG_CHECKPOINT), np.int64(CPU))
+        note_event(w, np.int64(LOG_CHECKPOINT), np.int64(CPU))
     clock[F_CHECKPOINT] += clock[F_INTERVAL]
     if not _cpu_may_crash(w):
         clock[F_CHECKPOINT] = _FOREVER
@@ -306,16 +304,14 @@ def _cpu_may_crash(w):
 
 
 @kernel
-def _restart_cpu(w, now, insert, remove, react):
+def _restart_cpu(w, now):
     """The CPU is up again: it asks who owns its contexts, and its cores go on with what is in their rings."""
     for table in range(w.store.tables.shape[0]):
         first = w.tally.flow_at[table]
         for record in range(w.store.tables["used"][table]):
             state = w.rows.cpu[first + record, E_STATE]
             if state == w.protocol.roles["restart"][CPU] and w.protocol.states["timer"][CPU, state] > 0:
-                _own_event(
-                    w, np.int64(EV_TIMEOUT), np.int64(table), np.int64(record), now, insert, remove, react
-                )
+                _own_event(w, np.int64(EV_TIMEOUT), np.int64(table), np.int64(record), now)
     for core in range(w.cores.shape[0]):
         w.cores["current"][core] = IDLE
         w.cores["batch"][core] = 0
@@ -323,7 +319,7 @@ def _restart_cpu(w, now, insert, remove, react):
 
 
 @kernel
-def _suspect(w, now, insert, remove, react):
+def _suspect(w, now):
     """The CPU hears that the NIC was reset: its control session is gone."""
     if now < w.clock[T_CPU_UP]:
         return
@@ -332,18 +328,16 @@ def _suspect(w, now, insert, remove, react):
         for record in range(w.store.tables["used"][table]):
             tenancy = w.rows.cpu[first + record, E_G] >> np.int64(INCARNATION_SHIFT)
             if 0 < tenancy < w.node[NIC, N_INCARNATION]:
-                _own_event(
-                    w, np.int64(EV_SUSPECT), np.int64(table), np.int64(record), now, insert, remove, react
-                )
+                _own_event(w, np.int64(EV_SUSPECT), np.int64(table), np.int64(record), now)
     for core in range(w.cores.shape[0]):
         if w.again[1 + core, 0] != NOBODY and w.cores["current"][core] == IDLE:
             start(w, np.int64(core), now)
 
 
 @kernel
-def _own_event(w, event, table, record, now, insert, remove, react):
+def _own_event(w, event, table, record, now):
     """An event of the CPU's own, where its table knows it."""
     state = w.rows.cpu[w.tally.flow_at[table] + record, E_STATE]
     if w.protocol.cells["rows"][CPU, state, event] <= 0:
         return
-    tell_alone(w, CPU, event, table, record, now, insert, remove, react)
+    tell_alone(w, CPU, event, table, record, now)

@@ -90,7 +90,7 @@ def find_next(w):
             _earlier(w, due(w.queues, Q_TIMER + kind), Q_TIMER + kind)
 
 
-def other_event(here, item, seed, victim, insert, remove, react, admit):
+def other_event(here, item, seed):
     """Take an event that is not a packet's entering the NIC.
 
     Args:
@@ -101,46 +101,46 @@ def other_event(here, item, seed, victim, insert, remove, react, admit):
     """
     w = world_at(here)
     if item != NOBODY:
-        return _come_back(w, item, w.clock[T_NOW], victim, insert, remove, react)
-    _take_event(w, seed, victim, insert, remove, react, admit)
+        return _come_back(w, item, w.clock[T_NOW])
+    _take_event(w, seed)
     find_next(w)
     return np.int64(0)
 
 
 @kernel
-def _take_event(w, seed, victim, insert, remove, react, admit):
+def _take_event(w, seed):
     now, kind = w.clock[T_NEXT], w.clock[T_NEXT_KIND]
     w.clock[T_NOW] = now
     if kind >= _DONE:
-        finish(w.here, kind - _DONE, now, seed, victim, insert, remove, react, admit)
+        finish(w, kind - _DONE, now, seed)
     elif kind >= Q_RX:
         arrive(w, take(w.queues, kind), (kind - Q_RX) // 2, now)
     elif kind == Q_LATE:
-        fault_event(w.here, now, victim, insert, remove, react)
+        fault_event(w, now)
     elif kind >= Q_TIMER:
-        _ring(w, due(w.queues, kind), take(w.queues, kind), now, insert, remove, react)
+        _ring(w, due(w.queues, kind), take(w.queues, kind), now)
     elif kind == Q_TO_CPU:
-        cpu_message(w.here, take(w.queues, kind), now, insert, remove, react)
+        cpu_message(w, take(w.queues, kind), now)
     else:
-        nic_message(w.here, take(w.queues, kind), now, victim, insert, remove, react)
+        nic_message(w, take(w.queues, kind), now)
 
 
 @kernel
-def _come_back(w, item, now, victim, insert, remove, react):
+def _come_back(w, item, now):
     if w.pool.items["kind"][item] != PACKET:
-        nic_message(w.here, item, now, victim, insert, remove, react)
+        nic_message(w, item, now)
         find_next(w)
         return np.int64(0)
     if now < w.clock[T_NIC_UP]:
         lose_in_crash(w, item, now)
         return np.int64(0)
     if w.pool.items["stage"][item] == w.program.stages.shape[0]:
-        settle_wishes(w.here, item, now, victim, insert, remove, react)
+        settle_wishes(w, item, now)
     return np.int64(1)
 
 
 @kernel
-def _ring(w, time, item, now, insert, remove, react):
+def _ring(w, time, item, now):
     """A timer has run out, unless it was set again or stopped meanwhile."""
     if w.clock[T_FINAL] == 1:
         w.clock[T_PATIENCE] -= 1
@@ -153,12 +153,12 @@ def _ring(w, time, item, now, insert, remove, react):
         return
     if side == BFENCE_TIMER:
         if w.rows.waits[row, W_BOUNCED] > 0:
-            fence_bounce(w.here, table, record, row, now, np.bool_(True))
+            fence_bounce(w, table, record, row, now, np.bool_(True))
         return
     if side == CPU and w.rows.marks["queued"][row] > 0:
         set_timer(w, side, table, record, row, now)  # what has not been sent yet is not late
         return
-    tell_alone(w, side, EV_TIMEOUT, table, record, now, insert, remove, react)
+    tell_alone(w, side, EV_TIMEOUT, table, record, now)
 
 
 @kernel
@@ -183,13 +183,11 @@ def admit_packet(w, vector, came, leaver):
         enter(w.tally, items["length"][0])
 
 
-def run_events(here, vectors, leavers, start, stop, seed, hit, victim, insert, remove, admit, react, other):
+def run_events(here, vectors, leavers, start, stop, seed):
     """Take packets ``start`` to ``stop`` into the NIC, and every other event that is due before.
 
     Args:
         leavers: ``int64`` per packet: row in ``World.left``; empty where the program's first table tells.
-        react, other: :func:`~.handover.side_event` and :func:`other_event`, as pointers: the code of a kernel that is
-            called directly would be optimised again in each of its callers.
 
     Returns:
         the packet to go on with. It is ``stop`` with nothing in ``T_STOP`` when the packets are used up (and with
@@ -219,13 +217,13 @@ def run_events(here, vectors, leavers, start, stop, seed, hit, victim, insert, r
             if w.clock[T_NEXT] <= time:
                 if w.clock[T_NEXT] == _FOREVER:
                     return i
-                other(w.here, item, seed, victim, insert, remove, react, admit)
+                w.calls.other(here, item, seed)
                 continue
             w.clock[T_NOW] = time
             if back <= came:
                 pass_through(w.queues, Q_INPUT, back, time)
                 item = take(w.queues, Q_TX)
-                if other(w.here, item, seed, victim, insert, remove, react, admit) == 0:
+                if w.calls.other(here, item, seed) == 0:
                     continue
         if item == NOBODY:
             if i == known:
@@ -234,7 +232,7 @@ def run_events(here, vectors, leavers, start, stop, seed, hit, victim, insert, r
             admit_packet(w, vectors[i], came, leaver)
             i += 1
             if w.tally.counts[_PACKETS] >= w.clock[T_SAMPLE_AT] and w.clock[T_MEASURED]:
-                take_sample(w.here, came)
+                take_sample(w, came)
             if came < w.clock[T_NIC_UP] or not pass_through(w.queues, Q_INPUT, came, time):
                 w.tally.counts[_DROPS_CRASH if came < w.clock[T_NIC_UP] else _NIC_DROPS] += 1
                 lose_entering(w, np.int64(0), vectors[i - 1], came)
@@ -242,5 +240,5 @@ def run_events(here, vectors, leavers, start, stop, seed, hit, victim, insert, r
             item = np.int64(0)
         vector = vectors[i - 1] if item == 0 else w.pool.vectors[item]
         ahead = i - first if item == 0 else np.int64(0)
-        if visit(w, item, vector, ahead, time, seed, hit, insert, remove, react) or item > 0:
+        if visit(w, item, vector, ahead, time, seed) or item > 0:
             find_next(w)

@@ -13,7 +13,6 @@ from oppcache.slowpath.queues import put_in_order
 
 from ..counters import Count
 from .pool import new_item
-from .reference import world_at
 from .state import (
     F_DELAY,
     FAULT_DUPLICATE,
@@ -54,7 +53,7 @@ def _come_late(w, item, side, now, ready):
 
 
 @kernel(forceinline=False)
-def befall(here, item, side, now, ready):
+def befall(w, item, side, now, ready):
     """Draw what the control channel does to a message.
 
     Args:
@@ -65,7 +64,6 @@ def befall(here, item, side, now, ready):
     Returns:
         ARRIVES: it goes its way; LOST: the item is the caller's to free; LATE: it has been seen to.
     """
-    w = world_at(here)
     if _happens(w, FAULT_LOSS, STREAM_CONTROL):
         w.tally.counts[_FAULTS] += 1
         return np.int64(LOST)
@@ -86,6 +84,6 @@ def befall(here, item, side, now, ready):
 
 
 @kernel(forceinline=False)
-def ring_drops(here):
+def ring_drops(w):
     """Draw whether a ring drops what is put into it."""
-    return _happens(world_at(here), FAULT_RING, STREAM_RING)
+    return _happens(w, FAULT_RING, STREAM_RING)

@@ -29,7 +29,6 @@ from oppcache.consistency.vocabulary import (
 
 from .link import home_of, put_tx, send_to_nic
 from .pool import append_list, free_item, new_item, pull
-from .reference import world_at
 from .state import (
     BFENCE_TIMER,
     NOBODY,
@@ -59,9 +58,8 @@ def note_ran(w, item, table, record, row):
 
 
 @kernel(forceinline=False)
-def left_cpu(here, item, now):
+def left_cpu(w, item, now):
     """A packet is off the CPU: what waited for that alone goes now."""
-    w = world_at(here)
     if w.knobs[P_SEVERAL] == 0 or w.knobs[P_INSTANT]:
         return
     count = w.pool.items["touched"][item]
@@ -89,18 +87,17 @@ def send_waiting(w, row, now):
     item = pull(w, w.rows.waits, row, W_FENCES)
     while item != NOBODY:
         if w.pool.items["stage"][item] == C_PUT:
-            sent = put_tx(w.here, item, now)
+            sent = put_tx(w, item, now)
         else:
-            sent = send_to_nic(w.here, item, w.pool.message[item, M_KIND], now)
+            sent = send_to_nic(w, item, w.pool.message[item, M_KIND], now)
         if not sent:
             free_item(w, item)
         item = pull(w, w.rows.waits, row, W_FENCES)
 
 
 @kernel(forceinline=False)
-def fence_bounce(here, table, record, row, now, again):
+def fence_bounce(w, table, record, row, now, again):
     """Put BFENCE behind a packet that has been sent back, or ``again`` if none has come back in time."""
-    w = world_at(here)
     if w.knobs[P_FENCED] == 0:
         return
     w.clock[T_BOUNCES] += 1
@@ -115,7 +112,7 @@ def fence_bounce(here, table, record, row, now, again):
     message[item, M_R] = 0
     message[item, M_N] = w.clock[T_BOUNCES]
     message[item, M_INCARNATION] = w.node[CPU, N_INCARNATION]
-    if not put_tx(w.here, item, now):
+    if not put_tx(w, item, now):
         free_item(w, item)
     if w.rows.timers[row, BFENCE_TIMER] > now or w.knobs[P_TIMER + TIMER_RESEND] == 0:
         return  # it will be sent again in time, or nothing is

@@ -10,7 +10,6 @@ from oppcache.opp import arrays as A
 from oppcache.opp.contexts import find, hash_key
 from oppcache.opp.keys import extract_key
 
-from .reference import world_at
 from .signals import tell_alone
 from .state import P_FENCED, T_HELD
 
@@ -18,13 +17,12 @@ _ZERO = np.uint64(0)
 
 
 @kernel(forceinline=False)
-def flush_later_stages(here, stage, vector, now, insert, remove, react):
+def flush_later_stages(w, stage, vector, now):
     """Before a packet is punted at a stage, punt what is held at later ones in its contexts, as at a time-out.
 
     The CPU may run those stages at once, and the packet would overtake them. Keys with temporaries are left out: they
     are not known before their stage.
     """
-    w = world_at(here)
     if w.knobs[P_FENCED] == 0 or w.clock[T_HELD] == 0:
         return
     for later in range(stage + 1, w.program.stages.shape[0]):
@@ -39,4 +37,4 @@ def flush_later_stages(here, stage, vector, now, insert, remove, react):
             continue
         entry = w.rows.nic[w.tally.flow_at[table] + record]
         if entry[E_HELD] > 0 and w.protocol.cells["rows"][NIC, entry[E_STATE], EV_TIMEOUT] > 0:
-            tell_alone(w, NIC, EV_TIMEOUT, table, record, now, insert, remove, react)
+            tell_alone(w, NIC, EV_TIMEOUT, table, record, now)

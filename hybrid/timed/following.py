@@ -9,17 +9,15 @@ from oppcache._jit import kernel
 from .handover import leave_nic, punt_to
 from .order import line_up
 from .pool import clear_tag, keep
-from .reference import world_at
 from .state import AWAY, PARKED, T_HELD, T_HELD_PEAK
 
 
 @kernel(forceinline=False)
-def follow(here, item, vector, verdict, now):
+def follow(w, item, vector, verdict, now):
     """Send a packet after the older one of its flow, to the core where that is or was to be.
 
     Where the older one is on its way back already, or is held on the NIC, it waits here.
     """
-    w = world_at(here)
     kept = keep(w, item, vector)
     items = w.pool.items
     line_up(w, kept)

@@ -88,7 +88,7 @@ from .link import carries_context, home_of, put_rx, put_tx, send_to_cpu, send_to
 from .pool import free_item, new_item, pull, push, splice
 from .records import note_migration
 from .reference import world_at
-from .signals import DO_DEFERRED, PUNT, want_evict
+from .signals import DO_DEFERRED, PUNT, react, want_evict
 from .state import (
     AWAY,
     BOUNCED,
@@ -168,9 +168,9 @@ def punt_to(w, item, core, out):
     w.pool.items["flags"][item] |= CROSSED | AWAY
     w.tally.counts[_PUNTS] += 1
     w.tally.counts[_CROSSINGS] += 1
-    if not put_rx(w.here, item, core, out):
+    if not put_rx(w, item, core, out):
         w.tally.counts[_RING] += 1
-        lose(w.here, item, out)
+        lose(w, item, out)
 
 
 @kernel
@@ -215,7 +215,7 @@ def _stranded(w, event, item, owned, table, record, row, now):
         return np.int64(RUN)
     if item != NOBODY and w.pool.items["kind"][item] == PACKET:
         w.tally.counts[_FROZEN] += 1
-        lose(w.here, item, now)
+        lose(w, item, now)
     return np.int64(GONE)
 
 
@@ -224,11 +224,11 @@ def _bounce(w, item, table, record, row, now):
     """Send a packet back to the NIC, to go on there at its stage."""
     w.tally.counts[_BOUNCES] += 1
     w.pool.items["flags"][item] |= BOUNCED
-    if go_back(w.here, item, now):
-        fence_bounce(w.here, table, record, row, now, np.bool_(False))
+    if go_back(w, item, now):
+        fence_bounce(w, table, record, row, now, np.bool_(False))
 
 
-def side_event(here, side, event, table, record, item, core, now, insert, remove):
+def side_event(here, side, event, table, record, item, core, now):
     """Take an event on one side: a transition of its table, and what that commands.
 
     Args:
@@ -267,9 +267,9 @@ def side_event(here, side, event, table, record, item, core, now, insert, remove
         elif result == RUN:
             _defer(w, side, core, w.commands[c], table, record)
         else:
-            _carry_out(w.here, side, w.commands[c], table, record, row, item, now)
+            _carry_out(w, side, w.commands[c], table, record, row, item, now)
     if side == NIC:
-        _after_nic_event(w, event, table, record, row, owned, owns, now, insert, remove)
+        _after_nic_event(w, event, table, record, row, owned, owns, now)
     elif event == EV_WANT_PROMOTE and entry[E_STATE] != before:
         w.rows.marks["since"][row] = now
     if side == CPU and w.knobs[P_POISON] and not owns:
@@ -285,17 +285,17 @@ def side_event(here, side, event, table, record, item, core, now, insert, remove
 
 
 @kernel
-def _after_nic_event(w, event, table, record, row, owned, owns, now, insert, remove):
+def _after_nic_event(w, event, table, record, row, owned, owns, now):
     """Bring slot, policy and counts in line with what the NIC's side is now."""
     if owns and not owned:
-        begin_owning(w, table, record, row, now, insert)
+        begin_owning(w, table, record, row, now)
         if w.policies.hooks.observes:
-            observe(w.here, table, record, row, now)
+            observe(w, table, record, row, now)
         w.tally.counts[_PROMOTIONS] += 1
         note_migration(w, row, now)
     elif owned and not owns:
         evicted = event == EV_WANT_EVICT and exists(w, nic_base(w, table, row))
-        end_owning(w, table, row, np.int64(evicted), remove)
+        end_owning(w, table, row, np.int64(evicted))
         w.tally.counts[_DEMOTIONS] += 1
         if event == EV_UNRUNNABLE:
             w.tally.counts[_ENTRY] += 1
@@ -324,14 +324,13 @@ def _do_deferred(w, side, core, now):
         key = w.deferred[place, i, COMMAND_WORDS]
         table, record = key >> np.int64(32), key & np.int64(0xFFFF_FFFF)
         row = w.tally.flow_at[table] + record
-        _carry_out(w.here, side, w.deferred[place, i], table, record, row, np.int64(NOBODY), now)
+        _carry_out(w, side, w.deferred[place, i], table, record, row, np.int64(NOBODY), now)
     w.deferred[place, 0, 0] = 0
 
 
 @kernel(forceinline=False)
-def _carry_out(here, side, command, table, record, row, item, now):
+def _carry_out(w, side, command, table, record, row, item, now):
     """Carry out one command."""
-    w = world_at(here)
     code = command[K_CODE]
     at = 2 * side
     if code == C_PUNT_ABSENT or code == C_PUNT_WATCHED or code == C_PUNT_DEPARTED:
@@ -362,12 +361,12 @@ def _carry_out(here, side, command, table, record, row, item, now):
         _bounce(w, item, table, record, row, now)
     elif code == C_DROP:
         w.tally.counts[_FROZEN] += 1
-        lose(w.here, item, now)
+        lose(w, item, now)
     elif code == C_DROP_HELD:
         w.clock[T_HELD] -= command[K_COUNT]
         for _ in range(command[K_COUNT]):
             w.tally.counts[_FROZEN] += 1
-            lose(w.here, pull(w, w.rows.held, row, at), now)
+            lose(w, pull(w, w.rows.held, row, at), now)
     elif code == C_FAIL:
         w.tally.counts[_FAILED] += 1
         w.rows.marks["since"][row] = NOBODY
@@ -392,19 +391,19 @@ def _send(w, side, command, table, record, row, now):
         return
     if command[K_CODE] == C_PUT:
         if side == NIC:
-            sent = put_rx(w.here, message, home_of(w, table, record), leave_nic(w, now))
+            sent = put_rx(w, message, home_of(w, table, record), leave_nic(w, now))
         else:
-            sent = put_tx(w.here, message, now)
+            sent = put_tx(w, message, now)
     elif side == NIC:
-        sent = send_to_cpu(w.here, message, kind, now)
+        sent = send_to_cpu(w, message, kind, now)
     else:
-        sent = send_to_nic(w.here, message, kind, now)
+        sent = send_to_nic(w, message, kind, now)
     if not sent:
         free_item(w, message)
 
 
 @kernel
-def make_room(w, table, record, row, now, victim, insert, remove, react):
+def make_room(w, table, record, row, now):
     """Reserve a slot for a context, evicting another if need be.
 
     Returns:
@@ -414,7 +413,7 @@ def make_room(w, table, record, row, now, victim, insert, remove, react):
         return np.int64(0)
     if take_slot(w, table, record, row, now):
         return np.int64(1)
-    loser = _evict_one(w, table, record, row, now, victim, insert, remove, react)
+    loser = _evict_one(w, table, record, row, now)
     if loser < 0:
         return np.int64(0)
     if take_slot(w, table, record, row, now):
@@ -423,30 +422,29 @@ def make_room(w, table, record, row, now, victim, insert, remove, react):
 
 
 @kernel
-def _evict_one(w, table, record, row, now, victim, insert, remove, react):
+def _evict_one(w, table, record, row, now):
     """Have the context that the eviction policy chooses leave for another; return its record, −1: none can."""
     if w.knobs[P_EVICTS] == 0:
         return np.int64(-1)
-    loser = choose_victim(w, table, record, row, now, victim)
+    loser = choose_victim(w, table, record, row, now)
     if loser < 0:
         return np.int64(-1)
-    if w.policies.hooks.prefers and not prefers(w.here, table, record, loser):
+    if w.policies.hooks.prefers and not prefers(w, table, record, loser):
         return np.int64(-1)
     w.tally.counts[_EVICTIONS] += 1
-    want_evict(w, table, loser, now, insert, remove, react)
+    want_evict(w, table, loser, now)
     return loser
 
 
 @kernel(forceinline=False)
-def nic_message(here, item, now, victim, insert, remove, react):
+def nic_message(w, item, now):
     """A control message or a marker has reached the NIC, or a WATCH can be taken that has waited for a slot."""
-    w = world_at(here)
     while item != NOBODY:
-        item = _take_message(w, item, now, victim, insert, remove, react)
+        item = _take_message(w, item, now)
 
 
 @kernel
-def _take_message(w, item, now, victim, insert, remove, react):
+def _take_message(w, item, now):
     """Take a message; return the WATCH that has waited for what it frees, NOBODY if there is none."""
     kind = w.pool.message[item, M_KIND]
     key = w.pool.message[item, M_KEY]
@@ -459,20 +457,20 @@ def _take_message(w, item, now, victim, insert, remove, react):
     down = now < w.clock[T_NIC_UP]
     if down or (kind == EV_BFENCE and w.protocol.cells["rows"][NIC, w.rows.nic[row, E_STATE], kind] < 0):
         # It is lost, or the table does not speak of it.
-        if down or not put_rx(w.here, item, home_of(w, table, record), leave_nic(w, now)):
+        if down or not put_rx(w, item, home_of(w, table, record), leave_nic(w, now)):
             free_item(w, item)
         return np.int64(NOBODY)
     room = np.int64(0)
     if (kind == EV_WATCH or kind == EV_INSTALL) and w.rows.marks["slot"][row] == 0:
-        room = make_room(w, table, record, row, now, victim, insert, remove, react)
+        room = make_room(w, table, record, row, now)
         if room < 0 and kind == EV_WATCH and w.rows.marks["heir"][-1 - room] == 0:
             w.rows.marks["heir"][-1 - room] = item
             return np.int64(NOBODY)
     for i in range(w.message.shape[0]):
         w.message[i] = w.pool.message[item, i]
-    react(w.here, np.int64(NIC), kind, table, record, item, np.int64(NOBODY), now, insert, remove)
+    react(w, np.int64(NIC), kind, table, record, item, np.int64(NOBODY), now)
     if room > 0:
-        _keep_room(w, table, record, row, now, victim, insert, remove, react)
+        _keep_room(w, table, record, row, now)
     free_item(w, item)
     heir = w.rows.marks["heir"][row]
     if heir == 0 or w.rows.marks["slot"][row] > 0:
@@ -482,9 +480,9 @@ def _take_message(w, item, now, victim, insert, remove, react):
 
 
 @kernel
-def _keep_room(w, table, record, row, now, victim, insert, remove, react):
+def _keep_room(w, table, record, row, now):
     """Where an eviction takes a round trip, begin the next one before its slot is asked for."""
     rows = w.tables.rows
     used = rows["fresh"][table] - rows["freed"][table]
     if rows["contexts"][table] - used < w.knobs[P_RESERVE] and rows["owned"][table] > w.knobs[P_RESERVE]:
-        _evict_one(w, table, record, row, now, victim, insert, remove, react)
+        _evict_one(w, table, record, row, now)

@@ -13,7 +13,6 @@ from .link import put_tx
 from .order import next_in_line, step_out
 from .pool import free_item
 from .records import note_latency
-from .reference import world_at
 from .state import (
     AWAY,
     DELAYED,
@@ -47,7 +46,7 @@ def _forget(w, item, now):
     if item > 0:
         free_item(w, item)
     if behind > 0:
-        advance(w.here, behind, now)
+        advance(w, behind, now)
 
 
 @kernel
@@ -69,13 +68,12 @@ def _record_leaving(w, item, vector, verdict, now):
             kind = np.int64(_DELAYED) if flags & DELAYED else np.int64(_MISS if flags & CROSSED else _HIT)
             note_latency(w, kind, now - items["ingress"][item])
     if w.departures.fate.shape[0] > 0 or w.knobs[P_INSTANT]:
-        _end(w.here, item, vector, verdict, now)
+        _end(w, item, vector, verdict, now)
 
 
 @kernel(forceinline=False)
-def lose(here, item, now):
+def lose(w, item, now):
     """A packet is lost on its way: in a ring or a queue, or because a protocol says so. Not that of item 0."""
-    w = world_at(here)
     lose_entering(w, item, w.pool.vectors[item], now)
 
 
@@ -94,17 +92,16 @@ def _record_loss(w, item, vector, now):
         if flags & DELAYED:
             w.tally.counts[_DELAYED_HITS] += 1
     if w.pool.items["touched"][item] > 0:
-        left_cpu(w.here, item, now)
-    _end(w.here, item, vector, np.int64(-1), now)
+        left_cpu(w, item, now)
+    _end(w, item, vector, np.int64(-1), now)
 
 
 @kernel(forceinline=False)
-def advance(here, item, now):
+def advance(w, item, now):
     """Let a packet that waits for older ones of its flow go on if it may, and those behind it in turn.
 
     On the NIC it may leave when it is the first; on the CPU it may go to the NIC when the one before it is there.
     """
-    w = world_at(here)
     items, counts = w.pool.items, w.tally.counts
     while item > 0 and items["flags"][item] & PARKED:
         before, away = items["before"][item], items["flags"][item] & AWAY
@@ -113,9 +110,9 @@ def advance(here, item, now):
         items["flags"][item] &= ~PARKED
         if away:
             counts[_CROSSINGS] += 1
-            if put_tx(w.here, item, now):
+            if put_tx(w, item, now):
                 items["flags"][item] &= ~AWAY
-                left_cpu(w.here, item, now)
+                left_cpu(w, item, now)
                 item = next_in_line(w, item)
                 continue
             counts[_RING] += 1
@@ -129,38 +126,35 @@ def advance(here, item, now):
 
 
 @kernel(forceinline=False)
-def send_out(here, item, now):
+def send_out(w, item, now):
     """The CPU has done with a packet, which goes back to the NIC behind the older ones of its flow."""
-    w = world_at(here)
     items = w.pool.items
     if items["flags"][item] & LINED:
         before = items["before"][item]
         if before > 0 and items["flags"][before] & AWAY:
             items["flags"][item] |= PARKED
             return
-    go_back(w.here, item, now)
+    go_back(w, item, now)
 
 
 @kernel(forceinline=False)
-def go_back(here, item, now):
+def go_back(w, item, now):
     """Put a packet that is on the CPU into the TX ring; return whether there was room."""
-    w = world_at(here)
     w.tally.counts[_CROSSINGS] += 1
-    if not put_tx(w.here, item, now):
+    if not put_tx(w, item, now):
         w.tally.counts[_RING] += 1
-        lose(w.here, item, now)
+        lose(w, item, now)
         return False
     w.pool.items["flags"][item] &= ~AWAY
-    left_cpu(w.here, item, now)
+    left_cpu(w, item, now)
     behind = next_in_line(w, item)
     if behind > 0:
-        advance(w.here, behind, now)
+        advance(w, behind, now)
     return True
 
 
 @kernel(forceinline=False)
-def _end(here, item, vector, verdict, now):
-    w = world_at(here)
+def _end(w, item, vector, verdict, now):
     items = w.pool.items
     rows = w.departures.fate.shape[0]
     if rows > 0:

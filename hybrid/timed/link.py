@@ -11,7 +11,6 @@ from oppcache.slowpath.queues import send, settle
 
 from ..counters import Count
 from .faulty import ARRIVES, LATE, befall, ring_drops
-from .reference import world_at
 from .state import (
     P_BANDWIDTH,
     P_BURST,
@@ -67,10 +66,9 @@ def _wire_time(w, item):
 
 
 @kernel(forceinline=False)
-def put_rx(here, item, core, now):
+def put_rx(w, item, core, now):
     """Put an item into a core's RX ring at ``now``, not before what is in it; return whether there was room."""
-    w = world_at(here)
-    if w.knobs[P_RING_FAULTS] and ring_drops(w.here):
+    if w.knobs[P_RING_FAULTS] and ring_drops(w):
         return False
     size, time = _wire_time(w, item)
     w.pool.items["core"][item] = core
@@ -83,10 +81,9 @@ def put_rx(here, item, core, now):
 
 
 @kernel(forceinline=False)
-def put_tx(here, item, now):
+def put_tx(w, item, now):
     """Put an item into the TX ring; return whether there was room."""
-    w = world_at(here)
-    if w.knobs[P_RING_FAULTS] and ring_drops(w.here):
+    if w.knobs[P_RING_FAULTS] and ring_drops(w):
         return False
     size, time = _wire_time(w, item)
     sent = max(now, w.clock[T_TX]) + time
@@ -122,20 +119,18 @@ def _charge(w, kind):
 
 
 @kernel(forceinline=False)
-def insertions_full(here, now):
+def insertions_full(w, now):
     """Whether no further insertion may wait for the rate: a promotion that is wanted now is refused at once."""
-    w = world_at(here)
     return settle(w.queues, Q_INSERT, now) >= w.queues.rows["limit"][Q_INSERT]
 
 
 @kernel(forceinline=False)
-def send_to_nic(here, item, kind, now):
+def send_to_nic(w, item, kind, now):
     """Send a control message to the NIC; return whether the item is on its way.
 
     What asks for an insertion (WATCH, or INSTALL in a protocol without it) waits for a token of the insertion rate, in
     a queue of its own.
     """
-    w = world_at(here)
     if w.knobs[P_INSTANT]:
         return send(w.queues, Q_TO_NIC, now, now, item)
     row = _row_of(w, item) if kind == w.knobs[P_PACED] else np.int64(-1)
@@ -151,7 +146,7 @@ def send_to_nic(here, item, kind, now):
         return False
     sent = max(now, w.clock[T_CONTROL_OUT]) + _charge(w, kind)
     if w.knobs[P_CONTROL_FAULTS]:
-        fate = befall(w.here, item, np.int64(NIC), now, sent + w.knobs[P_CONTROL])
+        fate = befall(w, item, np.int64(NIC), now, sent + w.knobs[P_CONTROL])
         if fate != ARRIVES:
             w.clock[T_CONTROL_OUT] = sent
             return fate == LATE
@@ -171,15 +166,14 @@ def send_to_nic(here, item, kind, now):
 
 
 @kernel(forceinline=False)
-def send_to_cpu(here, item, kind, now):
+def send_to_cpu(w, item, kind, now):
     """Send a control message to the CPU; return whether it is on its way."""
-    w = world_at(here)
     if w.knobs[P_INSTANT]:
         return send(w.queues, Q_TO_CPU, now, now, item)
     sent = max(now, w.clock[T_CONTROL_IN]) + _charge(w, kind)
     w.clock[T_CONTROL_IN] = sent
     if w.knobs[P_CONTROL_FAULTS]:
-        fate = befall(w.here, item, np.int64(CPU), now, sent + w.knobs[P_CONTROL])
+        fate = befall(w, item, np.int64(CPU), now, sent + w.knobs[P_CONTROL])
         if fate != ARRIVES:
             return fate == LATE
     return send(w.queues, Q_TO_CPU, now, sent + w.knobs[P_CONTROL], item)

@@ -22,7 +22,6 @@ from oppcache._jit import kernel
 from oppcache.consistency.vocabulary import CPU, NIC
 from oppcache.opp import arrays as A
 
-from .reference import world_at
 from .state import STOP_LOG, T_LOGGED, T_NOW, T_STOP
 
 LOG_APPLY, LOG_TAKE, LOG_FREE, LOG_CHECKPOINT, LOG_CRASH, LOG_CHOICE = range(6)
@@ -46,9 +45,8 @@ def _write(w, kind, side, packet, stage, key, base, now):
 
 
 @kernel(forceinline=False)
-def note_application(here, item, stage, row, base):
+def note_application(w, item, stage, row, base):
     """Write that a packet is about to be run on the copy of a context that stands at ``base``."""
-    w = world_at(here)
     table = w.program.stages["table"][stage]
     on_nic = base >= w.store.tables["nic_base"][table]
     key = (np.int64(table) << np.int64(32)) | (row - w.tally.flow_at[table])
@@ -57,9 +55,8 @@ def note_application(here, item, stage, row, base):
 
 
 @kernel(forceinline=False)
-def note_choices(here, item, side, stage):
+def note_choices(w, item, side, stage):
     """Write what the allocations of a packet's stage found."""
-    w = world_at(here)
     for i in range(np.int64(w.scratch[A.S_CHOICES])):
         _write(
             w, LOG_CHOICE, side, w.pool.items["id"][item], np.int64(stage), np.int64(w.scratch[A.S_CHOICE_LIST + 2 * i]),
@@ -70,16 +67,14 @@ def note_choices(here, item, side, stage):
 
 
 @kernel(forceinline=False)
-def note_context(here, kind, side, table, record, base):
+def note_context(w, kind, side, table, record, base):
     """Write that a side has taken a copy of a context, or has none any more (``base`` −1)."""
-    w = world_at(here)
     key = (np.int64(table) << np.int64(32)) | np.int64(record)
     _write(w, kind, side, _NOBODY, _NOBODY, key, base, w.clock[T_NOW])
 
 
 @kernel(forceinline=False)
-def note_event(here, kind, side):
+def note_event(w, kind, side):
     """Write a crash or a checkpoint."""
-    w = world_at(here)
     if w.log.shape[0] > 0:
         _write(w, kind, side, _NOBODY, _NOBODY, _NOBODY, np.int64(-1), w.clock[T_NOW])

@@ -33,8 +33,7 @@ from .leaving import depart, lose_entering
 from .log import note_application, note_choices
 from .order import is_behind, line_up, step_out
 from .pool import clear_tag, free_item, keep
-from .reference import world_at
-from .signals import PUNT, do_deferred, want_evict
+from .signals import PUNT, do_deferred, react, want_evict
 from .state import (
     BOUNCED,
     DELAYED,
@@ -94,7 +93,7 @@ def look(w, item, stage, table, record, vector):
         items["leaver"][item] = 2 * record + np.int64(w.scratch[A.S_DIRECTION])
     meet(w.tally, table, w.knobs[P_FIRST_TABLE], record, np.int64(vector[W_NOW]), np.int64(vector[W_ID]))
     if w.policies.hooks.notes:
-        note_lookup(w.here, table, record, w.clock[T_NOW])
+        note_lookup(w, table, record, w.clock[T_NOW])
     if items["flags"][item] & MEASURED:
         w.tally.lookups[table] += 1
         state = w.rows.nic[row, E_STATE]
@@ -114,9 +113,9 @@ def apply(w, item, stage, row, base):
     applied = marks["applied"][row]
     version = np.int64(w.store.memory[base + A.C_VERSION])
     if version < applied - marks["lost"][row]:
-        fall_behind(w.here, row, version)
+        fall_behind(w, row, version)
     if w.log.shape[0] > 0:
-        note_application(w.here, item, stage, row, base)
+        note_application(w, item, stage, row, base)
     marks["applied"][row] = applied + 1
     if w.plan["ordered"][stage]:
         number = items["id"][item] + 1
@@ -140,9 +139,8 @@ def may_run(w, stage, vector):
 
 
 @kernel(forceinline=False)
-def _ask(here, event, table, record, item, vector, stage, now, insert, remove, react):
+def _ask(w, event, table, record, item, vector, stage, now):
     """Let the protocol say what becomes of a packet whose context the NIC does not simply run; RUN or GONE."""
-    w = world_at(here)
     kept = keep(w, item, vector)
     line_up(w, kept)
     suspend(w, kept)
@@ -157,12 +155,12 @@ def _ask(here, event, table, record, item, vector, stage, now, insert, remove, r
         take_slot(w, table, record, row, now)
     if event == EV_UNRUNNABLE and w.protocol.cells["rows"][NIC, w.rows.nic[row, E_STATE], event] < 0:
         # A table that knows of no such entries: the context goes, and the packet behind it.
-        want_evict(w, table, record, now, insert, remove, react)
+        want_evict(w, table, record, now)
         w.tally.counts[_ENTRY] += 1
         owns = w.protocol.states["owns"][NIC, w.rows.nic[row, E_STATE]] == 1
         event = np.int64(PUNT if owns else EV_PACKET)
-    flush_later_stages(w.here, stage, vector, now, insert, remove, react)
-    answer = react(w.here, np.int64(NIC), event, table, record, kept, np.int64(NOBODY), now, insert, remove)
+    flush_later_stages(w, stage, vector, now)
+    answer = react(w, np.int64(NIC), event, table, record, kept, np.int64(NOBODY), now)
     if answer == RUN and kept != item:
         step_out(w, kept)
         w.pool.items["flags"][item] = w.pool.items["flags"][kept]
@@ -184,9 +182,8 @@ def note_away(w, item, table, record):
 
 
 @kernel(forceinline=False)
-def _give_up(here, item, vector, table, record, stage, now, insert, remove, react):
+def _give_up(w, item, vector, table, record, stage, now):
     """Punt a packet whose stage the NIC cannot run and whose context, if any, it does not have."""
-    w = world_at(here)
     if w.knobs[P_ALONE]:
         w.tally.counts[_FROZEN] += 1
         lose_entering(w, item, vector, now)
@@ -198,8 +195,8 @@ def _give_up(here, item, vector, table, record, stage, now, insert, remove, reac
     clear_tag(w, kept)
     if table >= 0:
         note_away(w, kept, table, record)
-    flush_later_stages(w.here, stage, vector, now, insert, remove, react)
-    react(w.here, np.int64(NIC), np.int64(PUNT), table, record, kept, np.int64(NOBODY), now, insert, remove)
+    flush_later_stages(w, stage, vector, now)
+    react(w, np.int64(NIC), np.int64(PUNT), table, record, kept, np.int64(NOBODY), now)
 
 
 @kernel
@@ -212,7 +209,7 @@ def cycles_of(w, length):
 
 
 @kernel
-def _runs_here(w, item, stage, table, record, row, vector, now, insert, remove, react):
+def _runs_here(w, item, stage, table, record, row, vector, now):
     """Whether the NIC runs a packet in a stage; if not, the packet is on its way elsewhere."""
     can = may_run(w, stage, vector)
     if record >= 0:
@@ -226,48 +223,48 @@ def _runs_here(w, item, stage, table, record, row, vector, now, insert, remove, 
                 return True
             event = np.int64(EV_BOUNCED) if flags[item] & BOUNCED else np.int64(EV_PACKET)
             flags[item] &= ~np.int64(BOUNCED)
-            return _ask(w.here, event, table, record, item, vector, stage, now, insert, remove, react) == RUN
+            return _ask(w, event, table, record, item, vector, stage, now) == RUN
         elif w.protocol.states["owns"][NIC, state] == 1:
-            _refuse(w.here, item, vector, table, record, stage, now, insert, remove, react)
+            _refuse(w, item, vector, table, record, stage, now)
             return False
     if not can:
-        _give_up(w.here, item, vector, table, record, stage, now, insert, remove, react)
+        _give_up(w, item, vector, table, record, stage, now)
     return can
 
 
 @kernel(forceinline=False)
-def _refuse(here, item, vector, table, record, stage, now, insert, remove, react):
+def _refuse(w, item, vector, table, record, stage, now):
     """The NIC cannot run a packet in a stage although it has the context, if there is one."""
     if record >= 0:
         event = np.int64(EV_UNRUNNABLE)
-        _ask(here, event, table, record, item, vector, stage, now, insert, remove, react)
+        _ask(w, event, table, record, item, vector, stage, now)
     else:
-        _give_up(here, item, vector, table, record, stage, now, insert, remove, react)
+        _give_up(w, item, vector, table, record, stage, now)
 
 
 @kernel
-def _note_use(w, item, stage, table, row, base, now, hit):
+def _note_use(w, item, stage, table, row, base, now):
     """A packet is about to be run on the NIC's copy of a context."""
     apply(w, item, stage, row, base)
     state = w.policies.eviction[w.policies.eviction_at[table] : w.policies.eviction_at[table + 1]]
     slot = w.rows.marks["slot"][row] - 1
-    hit(state, slot, now // 1000, np.int64(-1))
+    w.calls.hit(state, slot, now // 1000, np.int64(-1))
     slot_used(w.policies.release, table, slot, now // 1000)
 
 
 @kernel
-def _look_after(w, table, record, row, base, vector, now, insert, remove, react):
+def _look_after(w, table, record, row, base, vector, now):
     """After a packet was run on a context: whether the context goes, of itself or because a policy says so."""
-    if w.policies.looks and show(w.here, table, record, row, vector, now, insert, remove, react):
+    if w.policies.looks and show(w, table, record, row, vector, now):
         return True
     if exists(w, base) or w.rows.marks["again"][row] > 0:
         return False
-    want_evict(w, table, record, now, insert, remove, react)
+    want_evict(w, table, record, now)
     return True
 
 
 @kernel
-def visit(w, item, vector, ahead, now, seed, hit, insert, remove, react):
+def visit(w, item, vector, ahead, now, seed):
     """Take a packet through the pipeline from its stage on.
 
     Args:
@@ -293,10 +290,10 @@ def visit(w, item, vector, ahead, now, seed, hit, insert, remove, react):
         table, row, base, image = np.int64(-1), np.int64(0), np.int64(-1), np.int64(-1)
         if record >= 0:
             table = w.program.stages["table"][stage]
-            if w.policies.lets_go and release_due(w.here, table, now, insert, remove, react):
+            if w.policies.lets_go and release_due(w, table, now):
                 changed = True
             row = look(w, item, stage, table, record, vector)
-        if not _runs_here(w, item, stage, table, record, row, vector, now, insert, remove, react):
+        if not _runs_here(w, item, stage, table, record, row, vector, now):
             return True
         if record >= 0:
             base = nic_base(w, table, row)
@@ -311,29 +308,29 @@ def visit(w, item, vector, ahead, now, seed, hit, insert, remove, react):
         entry = choose(w.program, w.store, w.variables, stage, record, base, vector, w.scratch)
         taken = entry if entry >= 0 else w.program.entries.shape[0] + stage
         if w.runnable[taken] == 0:
-            _refuse(w.here, item, vector, table, record, stage, now, insert, remove, react)
+            _refuse(w, item, vector, table, record, stage, now)
             return True
         w.taken[NIC, taken] += 1
         if record >= 0:
-            _note_use(w, item, stage, table, row, base, now, hit)
+            _note_use(w, item, stage, table, row, base, now)
         ran = stage
         stage = carry_out(w.program, w.store, w.variables, stage, entry, record, base, vector, w.scratch)
         if w.log.shape[0] > 0 and w.scratch[A.S_CHOICES] > np.uint64(0):
-            note_choices(w.here, item, np.int64(NIC), ran)
+            note_choices(w, item, np.int64(NIC), ran)
         if image >= 0:
             remember(w, table, ran, base, image)
             reckon(w, row, np.int64(w.store.memory[base + A.C_VERSION]))
-        if record >= 0 and _look_after(w, table, record, row, base, vector, now, insert, remove, react):
+        if record >= 0 and _look_after(w, table, record, row, base, vector, now):
             changed = True
     verdict = np.int64(w.scratch[A.S_VERDICT])
     items["port"][item] = np.int64(w.scratch[A.S_PORT])
     out = max(entered + w.knobs[P_LATENCY] + delay, w.clock[T_EXIT])
     w.clock[T_EXIT] = out
     if is_behind(w, item) and verdict != A.VERDICT_DROP:
-        follow(w.here, item, vector, verdict, now)
+        follow(w, item, vector, verdict, now)
         changed = True
     else:
         depart(w, item, vector, verdict, out + w.knobs[P_FIXED])
-    if do_deferred(w, np.int64(NIC), np.int64(NOBODY), now, insert, remove, react):
+    if do_deferred(w, np.int64(NIC), np.int64(NOBODY), now):
         changed = True
     return changed

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from oppcache._reference import reader
+from oppcache._reference import address_of, reader
+
+__all__ = ["address_of", "world_at"]
 
 
 def _example() -> Any:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from oppcache.cache import Admission, Eviction
 from oppcache._reference import Reference
+from oppcache.cache import Admission, Eviction
 from oppcache.consistency.vocabulary import EV_UNRUNNABLE, NIC
 from oppcache.opp.contexts import grow, has_room
 from oppcache.opp.errors import InputError
@@ -27,6 +27,7 @@ from ..setup import Observer, Outcome, Setup
 from . import series
 from . import state as S
 from .build import build, enlarged, full_lines, larger_pool, place_rows, with_lines
+from .calls import calls_of
 from .engine import engine
 from .metrics import metrics_of
 from .misfortune import PATIENCE, begin_patience
@@ -67,8 +68,10 @@ class TimedRun:
                 f"eviction {self.eviction.name}: the order of lookups is not known beforehand where things take "
                 "time; it needs nic.profile ideal and protocol instant"
             )
-        self.world = build(setup, parts)
-        self.engine = engine()
+        compiled = engine()
+        self._run_events = compiled.run
+        calls = calls_of(self.eviction, self.admission, compiled.react, compiled.other)
+        self.world = build(setup, parts)._replace(calls=calls)
         self.rules = RuleCaching(self.lowered, self.profile, setup.rules)
         self._check_rules()
         self.rules.begin(self.world.runnable)
@@ -191,20 +194,13 @@ class TimedRun:
         with np.errstate(all="ignore"):
             while True:
                 start = int(
-                    self.engine.run(
+                    self._run_events(
                         reference.address,
                         vectors,
                         leavers,
                         start,
                         stop,
                         np.uint64(self.setup.seed),
-                        self.eviction.hit,
-                        self.eviction.victim,
-                        self.eviction.insert,
-                        self.eviction.remove,
-                        self.admission.admit,
-                        self.engine.react,
-                        self.engine.other,
                     )
                 )
                 if clock[S.T_STOP] == 0 or clock[S.T_STOP] & S.STOP_STUCK:

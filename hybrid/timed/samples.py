@@ -8,7 +8,6 @@ from oppcache._jit import kernel
 from oppcache.slowpath.queues import waiting
 
 from ..counters import Count
-from .reference import world_at
 from .state import (
     M_CONTEXTS,
     M_CONTROL,
@@ -51,9 +50,8 @@ def _inside(queues, k, now):
 
 
 @kernel(forceinline=False)
-def take_sample(here, now):
+def take_sample(w, now):
     """Note how things stand at the end of a window."""
-    w = world_at(here)
     at, counts, row = w.clock[T_SAMPLES], w.tally.counts, w.samples[w.clock[T_SAMPLES]]
     w.clock[T_SAMPLES] = at + 1
     w.clock[T_SAMPLE_AT] += w.clock[T_WINDOW]

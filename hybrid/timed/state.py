@@ -18,6 +18,7 @@ from oppcache.slowpath.queues import Queues
 
 from ..account import Tally
 from ..release import Release
+from .calls import Calls
 
 
 def _dtype(*names: str) -> np.dtype:
@@ -208,7 +209,7 @@ LOG_WORDS = 8
 class World(NamedTuple):
     """A timed run."""
 
-    here: int  # where kernels that are called find it, see .reference
+    calls: Calls
     program: A.ProgramArrays
     store: A.Store
     variables: np.ndarray

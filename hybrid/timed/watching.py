@@ -13,7 +13,6 @@ from oppcache.fastpath.tables import is_owned, occupant
 from ..counters import Count
 from ..release import first_register, is_closing, label_of, note_flags, slot_to_release
 from .contexts import cpu_base, exists, nic_base
-from .reference import world_at
 from .signals import want_evict
 from .state import STOP_FAULT, T_STOP
 
@@ -21,9 +20,8 @@ _RELEASES, _FAULT = int(Count.RELEASES), int(Count.FAULT)
 
 
 @kernel(forceinline=False)
-def note_lookup(here, table, record, now):
+def note_lookup(w, table, record, now):
     """Tell the admission policy of a lookup."""
-    w = world_at(here)
     if w.tables.rows["contexts"][table] == 0:
         return
     state = w.policies.admission[w.policies.admission_at[table] : w.policies.admission_at[table + 1]]
@@ -31,9 +29,8 @@ def note_lookup(here, table, record, now):
 
 
 @kernel(forceinline=False)
-def observe(here, table, record, row, now):
+def observe(w, table, record, row, now):
     """Show the eviction policy what is in a slot."""
-    w = world_at(here)
     base = nic_base(w, table, row)
     r0 = first_register(w.program, w.store.memory, base, table)
     state = w.policies.eviction[w.policies.eviction_at[table] : w.policies.eviction_at[table + 1]]
@@ -42,15 +39,14 @@ def observe(here, table, record, row, now):
 
 
 @kernel(forceinline=False)
-def prefers(here, table, record, loser):
+def prefers(w, table, record, loser):
     """Whether the admission policy would rather have a context on the NIC than the one that eviction chose."""
-    w = world_at(here)
     state = w.policies.admission[w.policies.admission_at[table] : w.policies.admission_at[table + 1]]
     return w.policies.hooks.prefer(state, record, loser) != 0
 
 
 @kernel
-def _give_up(w, table, record, now, insert, remove, react):
+def _give_up(w, table, record, now):
     """Begin to move a context off the NIC; return whether the NIC owns it no longer.
 
     One that has packets which the NIC held and is to run before any other stays until they are through.
@@ -58,7 +54,7 @@ def _give_up(w, table, record, now, insert, remove, react):
     row = w.tally.flow_at[table] + record
     if w.rows.marks["again"][row] > 0:
         return False
-    want_evict(w, table, record, now, insert, remove, react)
+    want_evict(w, table, record, now)
     gone = w.protocol.states["owns"][NIC, w.rows.nic[row, E_STATE]] == 0
     if gone:
         w.tally.counts[_RELEASES] += 1
@@ -66,9 +62,8 @@ def _give_up(w, table, record, now, insert, remove, react):
 
 
 @kernel(forceinline=False)
-def release_due(here, table, now, insert, remove, react):
+def release_due(w, table, now):
     """Give up the slots of a table that its policy releases or that were idle too long; return whether there were any."""
-    w = world_at(here)
     any_gone = False
     state = w.policies.eviction[w.policies.eviction_at[table] : w.policies.eviction_at[table + 1]]
     while True:
@@ -80,21 +75,20 @@ def release_due(here, table, now, insert, remove, react):
             w.clock[T_STOP] |= STOP_FAULT
             return True
         any_gone = True
-        if not _give_up(w, table, occupant(w.tables, table, slot), now, insert, remove, react):
+        if not _give_up(w, table, occupant(w.tables, table, slot), now):
             return True
 
 
 @kernel(forceinline=False)
-def show(here, table, record, row, vector, now, insert, remove, react):
+def show(w, table, record, row, vector, now):
     """After the NIC has run a packet on a context, show it to those who ask; return whether it went."""
-    w = world_at(here)
     base = nic_base(w, table, row)
     if not exists(w, base):
         return False
     if closes(w, table, row, vector, base):
-        return _give_up(w, table, record, now, insert, remove, react)
+        return _give_up(w, table, record, now)
     if w.policies.hooks.observes:
-        observe(here, table, record, row, now)
+        observe(w, table, record, row, now)
     return False
 
 
@@ -108,7 +102,6 @@ def closes(w, table, row, vector, base):
 
 
 @kernel(forceinline=False)
-def closes_on_cpu(here, table, record, row, vector):
+def closes_on_cpu(w, table, record, row, vector):
     """The same of a context that the CPU has."""
-    w = world_at(here)
     return closes(w, table, row, vector, cpu_base(w, table, record))

@@ -48,7 +48,7 @@ def cache_root() -> Path:
 
 
 def kernel_sources() -> list[Path]:
-    """Return this file and every module of the rooms in which some module bears kernels, sorted.
+    """Return what makes kernels and every module of the rooms in which some module bears kernels, sorted.
 
     The others of such a room count too: kernels freeze the constants that they import from them.
     """
@@ -63,7 +63,7 @@ def kernel_sources() -> list[Path]:
             rooms.setdefault(room[0], []).append(path)
             if _MARKER.search(path.read_bytes()):
                 bearing.add(room[0])
-    return [Path(__file__), *sorted(path for room in bearing for path in rooms[room])]
+    return [*sorted(package.glob("_*.py")), *sorted(path for room in bearing for path in rooms[room])]
 
 
 def source_hash(paths: list[Path] | None = None) -> str:

@@ -25,14 +25,41 @@ import numba
 import numpy as np
 from numba.core import cgutils, types
 from numba.core.imputils import lower_getattr_generic
+from numba.core.types import WrapperAddressProtocol
 from numba.core.typing.templates import AttributeTemplate
-from numba.experimental.function_type import _get_wrapper_address
 from numba.extending import infer_getattr, intrinsic, models, register_model
 from numba.np.arrayobj import make_array, populate_array
 
 from ._jit import JIT_DISABLED
 
 _WORD = 8
+
+
+class Pointer(WrapperAddressProtocol):  # type: ignore[misc]
+    """A compiled function of one signature as a member of a tuple; a new one compiles nothing but itself.
+
+    Attributes:
+        address: of its code; 0 without a function, and without compilation.
+    """
+
+    def __init__(self, function: Any, signature: Any) -> None:
+        self._function = function
+        self._signature = signature
+        self.address = self._wrapper = 0
+        if function is not None and not JIT_DISABLED:
+            result = function.get_compile_result(signature)
+            self.address = int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
+            self._wrapper = int(result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name))
+
+    def __wrapper_address__(self) -> int:
+        return self._wrapper
+
+    def signature(self) -> Any:
+        """The signature, for Numba."""
+        return self._signature
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._function(*arguments)
 
 
 class _Member(NamedTuple):
@@ -88,7 +115,7 @@ def reference_type(value: Any) -> Any:
     """The type of a tuple by reference, or of a member of one.
 
     Raises:
-        TypeError: it is neither a named tuple, an array, a number nor a function of one signature.
+        TypeError: it is neither a named tuple, an array, an integer nor a pointer.
     """
     if _is_tuple(value):
         members = tuple((name, reference_type(part)) for name, part in zip(value._fields, value, strict=True))
@@ -97,10 +124,9 @@ def reference_type(value: Any) -> Any:
         return types.Array(numba.from_dtype(value.dtype), value.ndim, "C")
     if isinstance(value, bool | int | np.integer):
         return types.int64
-    kind = numba.typeof(value)
-    if isinstance(kind, types.FunctionType):
-        return kind
-    raise TypeError(f"got {type(value).__name__}, expected a named tuple, an array, an integer or a function")
+    if isinstance(value, Pointer):
+        return types.FunctionType(value.signature())
+    raise TypeError(f"got {type(value).__name__}, expected a named tuple, an array, an integer or a pointer")
 
 
 def _words(value: Any) -> Iterator[int]:
@@ -112,10 +138,8 @@ def _words(value: Any) -> Iterator[int]:
             raise ValueError("got an array that is not contiguous")
         yield value.__array_interface__["data"][0]
         yield from value.shape
-    elif isinstance(value, bool | int | np.integer):
-        yield int(value)
     else:
-        yield _get_wrapper_address(value, numba.typeof(value).signature)
+        yield value.address if isinstance(value, Pointer) else int(value)
 
 
 class Reference:
@@ -142,37 +166,70 @@ class _Attributes(AttributeTemplate):  # type: ignore[misc]
         return None if member is None else member.kind
 
 
-def _word(context: Any, builder: Any, table: Any, at: int) -> Any:
-    word = builder.load(builder.gep(table, [context.get_constant(types.intp, at)], inbounds=True))
-    word.set_metadata("invariant.load", builder.module.add_metadata([]))
+def _place(context: Any, builder: Any, table: Any, at: int) -> Any:
+    return builder.gep(table, [context.get_constant(types.intp, at)], inbounds=True)
+
+
+def _load(builder: Any, place: Any, *facts: str) -> Any:
+    word = builder.load(place)
+    for fact in ("invariant.load", *facts):
+        word.set_metadata(fact, builder.module.add_metadata([]))
     return word
+
+
+def _word(context: Any, builder: Any, table: Any, at: int) -> Any:
+    return _load(builder, _place(context, builder, table, at))
+
+
+def _pointer(context: Any, builder: Any, table: Any, at: int) -> Any:
+    """A word that is an address. Told that it is not null, LLVM leaves out what Numba would do if it were."""
+    place = _place(context, builder, table, at)
+    kind = context.get_value_type(types.voidptr)
+    return _load(builder, builder.bitcast(place, kind.as_pointer()), "nonnull")
 
 
 @lower_getattr_generic(TupleReference)
 def _get(context: Any, builder: Any, kind: TupleReference, table: Any, name: str) -> Any:
     member = kind.members[name]
     if isinstance(member.kind, TupleReference):
-        return builder.gep(table, [context.get_constant(types.intp, member.at)], inbounds=True)
-    word = _word(context, builder, table, member.at)
+        return _place(context, builder, table, member.at)
     if isinstance(member.kind, types.Array):
-        return _array(context, builder, member, table, word)
+        return _array(context, builder, member, table)
     if isinstance(member.kind, types.FunctionType):
         function = cgutils.create_struct_proxy(member.kind)(context, builder)
-        function.c_addr = builder.inttoptr(word, context.get_value_type(types.voidptr))
+        function.jit_addr = _pointer(context, builder, table, member.at)
         return function._getvalue()
-    return word
+    return _word(context, builder, table, member.at)
 
 
-def _array(context: Any, builder: Any, member: _Member, table: Any, address: Any) -> Any:
+def _array(context: Any, builder: Any, member: _Member, table: Any) -> Any:
     array = make_array(member.kind)(context, builder)
     size = context.get_abi_sizeof(context.get_data_type(member.kind.dtype))
     shape = [_word(context, builder, table, member.at + 1 + i) for i in range(member.kind.ndim)]
     strides = [context.get_constant(types.intp, size)]
     for length in shape[:0:-1]:
         strides.insert(0, builder.mul(strides[0], length, flags=["nsw"]))
-    data = builder.inttoptr(address, array.data.type)
+    data = builder.bitcast(_pointer(context, builder, table, member.at), array.data.type)
     populate_array(array, data, shape, strides, size, None)
     return array._getvalue()
+
+
+if JIT_DISABLED:
+
+    def address_of(tuple_: Any) -> Any:
+        """The tuple itself."""
+        return tuple_
+
+else:
+
+    @intrinsic
+    def address_of(typingctx: Any, tuple_: Any) -> Any:
+        """The address of a tuple that a kernel has by reference."""
+
+        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.ptrtoint(arguments[0], context.get_value_type(types.int64))
+
+        return types.int64(tuple_), code
 
 
 def reader(example: Callable[[], Any]) -> Callable[[Any], Any]:
