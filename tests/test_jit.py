@@ -203,9 +203,7 @@ def test_every_module_whose_constants_kernels_freeze_is_hashed(checkout: Path) -
 
     package = checkout / "src" / "oppcache"
     hashed = {str(path.relative_to(package)) for path in kernel_sources()}
-    needed = (
-        "_jit.py opp/step.py opp/arrays.py opp/fields.py opp/program.py hybrid/counters.py hybrid/engine.py "
-    )
+    needed = "_jit.py _linking.py _reference.py opp/step.py opp/arrays.py opp/fields.py opp/program.py hybrid/counters.py hybrid/engine.py "
     needed += (
         "cache/eviction/lru.py cache/contract.py fastpath/slots.py consistency/migrate.py traffic/parser.py"
     )

@@ -25,7 +25,7 @@ class _NoEnvironments:
         return getattr(self._codegen, name)
 
 
-class _LinkedLibrary(JITCodeLibrary):  # type: ignore[misc]
+class _LinkedLibrary(JITCodeLibrary):
     """Code that is never loaded."""
 
     @property
@@ -44,7 +44,7 @@ class _LinkedLibrary(JITCodeLibrary):  # type: ignore[misc]
         return 0
 
 
-class LinkedCompiler(Compiler):  # type: ignore[misc]
+class LinkedCompiler(Compiler):
     """Numba's compiler, for functions that are called from compiled code only."""
 
     def __init__(self, typing: Any, target: Any, library: Any, *rest: Any) -> None:

@@ -35,7 +35,7 @@ from ._jit import JIT_DISABLED
 _WORD = 8
 
 
-class Pointer(WrapperAddressProtocol):  # type: ignore[misc]
+class Pointer(WrapperAddressProtocol):
     """A compiled function of one signature as a member of a tuple; a new one compiles nothing but itself.
 
     Attributes:
@@ -70,7 +70,7 @@ class _Member(NamedTuple):
     words: int
 
 
-class TupleReference(types.Type):  # type: ignore[misc]
+class TupleReference(types.Type):
     """The Numba type of a named tuple by reference.
 
     Attributes:
@@ -90,7 +90,7 @@ class TupleReference(types.Type):  # type: ignore[misc]
 
 
 @register_model(TupleReference)
-class _Model(models.PrimitiveModel):  # type: ignore[misc]
+class _Model(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: TupleReference) -> None:
         from llvmlite import ir
 
@@ -151,17 +151,15 @@ class Reference:
 
     def __init__(self, value: Any) -> None:
         self._value = value
-        self.address: Any = value
-        if not JIT_DISABLED:
-            self._table = np.fromiter((word & 0xFFFF_FFFF_FFFF_FFFF for word in _words(value)), np.uint64)
-            self.address = int(self._table.ctypes.data)
+        self._table = np.fromiter((word & 0xFFFF_FFFF_FFFF_FFFF for word in _words(value)), np.uint64)
+        self.address: Any = value if JIT_DISABLED else int(self._table.ctypes.data)
 
 
 @infer_getattr
-class _Attributes(AttributeTemplate):  # type: ignore[misc]
+class _Attributes(AttributeTemplate):
     key = TupleReference
 
-    def generic_resolve(self, kind: TupleReference, name: str) -> Any:
+    def generic_resolve(self, kind: Any, name: str) -> Any:  # type: ignore[override]
         member = kind.members.get(name)
         return None if member is None else member.kind
 
@@ -232,7 +230,7 @@ else:
         return types.int64(tuple_), code
 
 
-def reader(example: Callable[[], Any]) -> Callable[[Any], Any]:
+def reader(example: Callable[[], Any]) -> Any:
     """A function for kernels that takes an address for the tuple that stands there.
 
     Args:
@@ -255,5 +253,4 @@ def reader(example: Callable[[], Any]) -> Callable[[Any], Any]:
 
         return kind()(types.int64), code
 
-    found: Callable[[Any], Any] = at
-    return found
+    return at

@@ -110,7 +110,7 @@ def test_keys_of_one_section_are_drawn_apart(tmp_path: Path) -> None:
         for seed in range(40):
             config, resolved = file.of(seed)
             found.add((str(resolved.program), resolved.parameters["inside_port"]))
-            assert config.program.nf in str(resolved.program)
+            assert config.program["nf"] in str(resolved.program)
         assert len(found) == 4
 
 
