@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from oppcache.opp.errors import InputError, Mark, Problem, Problems, near_miss
@@ -46,6 +47,15 @@ def load_protocol(source: str | Path, mark: Mark | None = None) -> Protocol:
         InputError: every problem at once, each with file, line and column.
     """
     path = protocol_path(source, mark)
+    return _load(path) if path.parent != _PROTOCOLS else _shipped(path)
+
+
+@cache
+def _shipped(path: Path) -> Protocol:
+    return _load(path)
+
+
+def _load(path: Path) -> Protocol:
     return _checked(load_yaml(path), Mark(str(path)))
 
 

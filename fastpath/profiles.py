@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +75,23 @@ def load_profile(name: str, mark: Mark | None = None) -> Profile:
     Raises:
         InputError: there is none of that name, or every problem of its file with line and column.
     """
+    path = _path(name, mark or Mark("nic.profile"))
+    return _read(path) if path.parent != _PROFILES else _shipped(path)
+
+
+@cache
+def _shipped(path: Path) -> Profile:
+    return _read(path)
+
+
+def _read(path: Path) -> Profile:
     problems = Problems()
-    profile = _load(name, mark or Mark("nic.profile"), problems, _MAX_BASES)
+    profile = _load(path, problems, _MAX_BASES)
     problems.raise_if_any()
     return profile
 
 
-def _load(name: str, mark: Mark, problems: Problems, depth: int) -> Profile:
-    path = _path(name, mark)
+def _load(path: Path, problems: Problems, depth: int) -> Profile:
     document = load_yaml(path)
     if not isinstance(document, dict):
         raise InputError(f"got {document!r}, expected a profile: a mapping", Mark(str(path), 1, 1))
@@ -105,7 +115,7 @@ def _base(document: dict[str, Any], path: Path, problems: Problems, depth: int) 
     if depth == 0:
         raise InputError(f"base {name!r}: more than {_MAX_BASES} profiles stand on each other", mark)
     beside = path.parent / name
-    return _load(str(beside) if beside.is_file() else name, mark, problems, depth - 1)
+    return _load(beside if beside.is_file() else _path(name, mark), problems, depth - 1)
 
 
 def _path(name: str, mark: Mark) -> Path:

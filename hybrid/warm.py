@@ -37,7 +37,8 @@ def warm_up(
         bundles: whether some run caches whole connections.
         timed: whether in some run things take time.
     """
-    if (untimed and not is_cached("engine.run_packets")) or (timed and not is_cached("events.run_events")):
+    wanted = {"engine.run_packets": untimed, "bundles.run_bundles": bundles, "events.run_events": timed}
+    if any(needed and not is_cached(name) for name, needed in wanted.items()):
         log.info("compiling kernels… (once; later runs load them)")
     if untimed:
         engine()

@@ -33,7 +33,7 @@ BELOW["experiments"] = set(BELOW)
 BELOW["bench"] = set(BELOW)
 ROOMS = sorted(BELOW)
 # What stands above all rooms and belongs to none of them.
-COMMON = {"oppcache", "oppcache._jit"}
+COMMON = {"oppcache", "oppcache._jit", "oppcache._reference"}
 
 
 def modules(checkout: Path, room: str) -> Iterator[tuple[Path, str]]:
@@ -58,7 +58,9 @@ def imports(tree: ast.AST, package: str) -> Iterator[tuple[int, str]]:
             if base == "oppcache":
                 for alias in node.names:
                     # `from oppcache import opp` names a room, `import __version__` the package.
-                    known = alias.name in {*BELOW, "cli", "verbs"} or alias.name.startswith("_jit")
+                    known = alias.name in {*BELOW, "cli", "verbs"} or alias.name.startswith(
+                        ("_jit", "_reference")
+                    )
                     yield node.lineno, f"oppcache.{alias.name}" if known else "oppcache"
             else:
                 yield node.lineno, base

@@ -53,7 +53,8 @@ class Mini:
     def __init__(self, folder: Path, jit: Path) -> None:
         self.folder, self.cache = folder, folder / "cache"
         (folder / "src" / "mini").mkdir(parents=True)
-        shutil.copy(jit, folder / "src" / "mini" / "_jit.py")
+        for name in ("_jit.py", "_linking.py"):
+            shutil.copy(jit.with_name(name), folder / "src" / "mini" / name)
         for room in ("numbers", "users", "plain"):
             (folder / room).mkdir()
             (folder / "src" / "mini" / room).symlink_to(Path("..", "..", room))

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import types
 
@@ -81,6 +81,7 @@ def change() -> Any:
     return kernel(_change, signature=I64(I64, I64, I64))
 
 
+@settings(deadline=None)
 @given(shape=st.tuples(*[st.integers(1, 5)] * 3), rows=st.integers(1, 5), data=st.data())
 def test_kernels_see_what_the_tuple_holds(
     read: Any, shape: tuple[int, int, int], rows: int, data: st.DataObject
@@ -91,6 +92,7 @@ def test_kernels_see_what_the_tuple_holds(
     assert read(Reference(value).address, i, j, k) == expected
 
 
+@settings(deadline=None)
 @given(rows=st.integers(1, 5), writes=st.lists(st.tuples(st.integers(0, 4), st.integers(-9, 9)), max_size=8))
 def test_kernels_write_to_its_arrays_and_call_its_functions(
     change: Any, rows: int, writes: list[tuple[int, int]]

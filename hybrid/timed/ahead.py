@@ -10,7 +10,7 @@ from oppcache.opp import arrays as A
 from oppcache.opp.ahead import fetch_context, read_ahead, row_of
 from oppcache.opp.prefetch import prefetch
 
-from .state import P_ORDERED
+from .state import P_EGRESS, P_ORDERED
 
 _ZERO = np.uint64(0)
 
@@ -44,6 +44,8 @@ def _fetch_rows(w, row, record):
     prefetch(w.rows.nic, row * ENTRY_WORDS)
     if w.knobs[P_ORDERED]:
         prefetch(w.left, 2 * record)
+        if w.knobs[P_EGRESS]:
+            prefetch(w.lines, 4 * record)
 
 
 @kernel

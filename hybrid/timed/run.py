@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -72,6 +72,7 @@ class TimedRun:
         self._run_events = compiled.run
         calls = calls_of(self.eviction, self.admission, compiled.react, compiled.other)
         self.world = build(setup, parts)._replace(calls=calls)
+        self._reference = Reference(self.world)
         self.rules = RuleCaching(self.lowered, self.profile, setup.rules)
         self._check_rules()
         self.rules.begin(self.world.runnable)
@@ -190,12 +191,12 @@ class TimedRun:
         self, vectors: np.ndarray, leavers: np.ndarray, start: int, stop: int, observe: Observer | None
     ) -> None:
         """Run part of a chunk, making room whenever the kernel comes back for it."""
-        clock, reference = self.world.clock, Reference(self.world)
+        clock = self.world.clock
         with np.errstate(all="ignore"):
             while True:
                 start = int(
                     self._run_events(
-                        reference.address,
+                        self._address(),
                         vectors,
                         leavers,
                         start,
@@ -206,8 +207,13 @@ class TimedRun:
                 if clock[S.T_STOP] == 0 or clock[S.T_STOP] & S.STOP_STUCK:
                     return
                 self._make_room(int(clock[S.T_STOP]), observe)
-                reference = Reference(self.world)
                 clock[S.T_STOP] = 0
+
+    def _address(self) -> Any:
+        """Where kernels find the world."""
+        if self._reference.value is not self.world:
+            self._reference = Reference(self.world)
+        return self._reference.address
 
     def _make_room(self, stop: int, observe: Observer | None) -> None:
         if stop & S.STOP_FAULT:

@@ -146,11 +146,12 @@ class Reference:
     """A named tuple's table, which keeps the tuple.
 
     Attributes:
+        value: the tuple.
         address: what kernels take; without compilation the tuple.
     """
 
     def __init__(self, value: Any) -> None:
-        self._value = value
+        self.value = value
         self._table = np.fromiter((word & 0xFFFF_FFFF_FFFF_FFFF for word in _words(value)), np.uint64)
         self.address: Any = value if JIT_DISABLED else int(self._table.ctypes.data)
 
