@@ -14,9 +14,21 @@ from oppcache.opp.reading import Reader
 from oppcache.opp.yaml_source import mark_of
 
 from .table import Protocol, Role, Row, State
-from .vocabulary import ACTION, EVENT, FAULT, GUARD, MESSAGES, PROPERTY, ROLES, STATES_MAX, TIMERS
+from .vocabulary import (
+    ACTION,
+    EVENT,
+    FAULT,
+    FENCES,
+    GUARD,
+    MESSAGES,
+    PROPERTY,
+    ROLES,
+    STATES_MAX,
+    STEERINGS,
+    TIMERS,
+)
 
-_TOP = ("protocol", "idea", "gives_up", "instantaneous", "evicts", "steering", "matrix", *ROLES)
+_TOP = ("protocol", "idea", "gives_up", "instantaneous", "evicts", "steering", "fences", "matrix", *ROLES)
 _ROLE = ("start", "restart", "states", "every")
 _STATE = ("doc", "owns", "context", "timer", "like", "ignore", "impossible")
 _ROW = ("if", "otherwise", "do", "next", "impossible")
@@ -46,14 +58,14 @@ class _ProtocolReader(Reader):
                 continue
             body = self.as_mapping(node[name], mark_of(node, name), name)
             roles[name] = self.role(name, body, mark_of(node, name, at_key=True))
-        steering = self._one_of(node, "steering", ("home", "spread"), "home")
         return Protocol(
             name=self.text(node, "protocol", required=True),
             idea=self.text(node, "idea", required=True),
             gives_up=self.text(node, "gives_up", required=True),
             instantaneous=self.boolean(node, "instantaneous"),
             evicts="evicts" not in node or self.boolean(node, "evicts"),
-            spread=steering == "spread",
+            steering=self._one_of(node, "steering", STEERINGS, STEERINGS[0]),
+            fences=self._one_of(node, "fences", FENCES, FENCES[0]),
             matrix=self.matrix(node),
             roles=roles,
             mark=mark_of(node),
@@ -64,7 +76,8 @@ class _ProtocolReader(Reader):
         if value in known:
             return str(value)
         hint = near_miss(str(value), known)
-        self.problems.add(f"{key}: got {value!r}, expected {' or '.join(known)}", mark_of(node, key), hint)
+        expected = f"{', '.join(known[:-1])} or {known[-1]}"
+        self.problems.add(f"{key}: got {value!r}, expected {expected}", mark_of(node, key), hint)
         return default
 
     def _names(self, node: Mapping[str, Any], key: str, known: Mapping[str, Any], what: str) -> list[str]:

@@ -24,6 +24,8 @@ def model_of(protocol: Protocol, fault: str) -> Model:
     Stale messages of the first meet the second.
     """
     small = SMALL[fault]
+    if protocol.steering == "flow" and small.queues > 1:
+        small = small.but(keys=1, flows=small.queues)  # a queue each
     if set(protocol.matrix) <= {"output-commit"}:
         return small
     return small.but(promotions=2, packets=3 if fault == "nic-crash" else small.packets)

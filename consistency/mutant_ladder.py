@@ -41,6 +41,7 @@ LADDER = (
     _LOSSY.but(promotions=1, nic_crashes=1),
     _SURE.but(packets=1, promotions=1, untagged=1),
     _SURE.but(packets=1, promotions=1, ring_drops=1),
+    _PROMPT.but(packets=2, promotions=1, demotions=1, untagged=2, flows=2),
     _PROMPT.but(packets=3, promotions=2, demotions=2),
     _SURE.but(packets=1, promotions=1, nic_crashes=1),
     _LOSSY.but(packets=1, promotions=1, ring_drops=1),
@@ -178,11 +179,12 @@ def in_words(model: Model) -> str:
         "cpu_crashes": ("CPU crash", "CPU crashes"),
         "ring_drops": ("ring drop", "ring drops"),
         "queues": ("queue", "queues"),
+        "flows": ("flow", "flows"),
     }
     words = []
     for name, forms in nouns.items():
         count = getattr(model, name)
-        if count > (name in ("keys", "queues")):
+        if count > (name in ("keys", "queues", "flows")):
             words.append(f"{count} {forms[count > 1]}")
     words += [] if model.timers else ["no timers"]
     return ", ".join([*words, "lossy" if model.lossy else "reliable"])

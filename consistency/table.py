@@ -92,7 +92,8 @@ class Protocol:
         gives_up: one line.
         instantaneous: rings and control channel take no time and are not lossy; the textbook's machine.
         evicts: whether the NIC's policy may take a slot from one context for another; else each stays until it has ended.
-        spread: punts of one key go to any RX queue; else to the key's home queue.
+        steering: where there are several RX queues, which one a punt takes; a name of ``STEERINGS``.
+        fences: and which ones a marker takes; a name of ``FENCES``.
         matrix: property to the faults under which it is violated, as the file claims.
         roles: the NIC's table and the CPU's, by name.
     """
@@ -102,7 +103,8 @@ class Protocol:
     gives_up: str
     instantaneous: bool
     evicts: bool
-    spread: bool
+    steering: str
+    fences: str
     matrix: dict[str, tuple[str, ...]]
     roles: dict[str, Role]
     mark: Mark = NOWHERE

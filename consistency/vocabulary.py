@@ -407,6 +407,12 @@ TIMER_DOCS = (
     "a copy of the context is due on the CPU",
 )
 
+# The RX queue of a punt: that of its key, that of its flow (a hash of addresses), or any.
+STEERINGS = ("home", "flow", "spread")
+# Where a marker of the NIC goes where there are several RX queues: into the home queue of its key (with another
+# steering: into the first queue), or into every queue, and then it counts when it has come out of all.
+FENCES = ("one-queue", "every-queue")
+
 # Properties and faults of a protocol's matrix.
 PROPERTIES = (
     Name("one-owner", 0, "at most one side may process a packet of the key at any instant"),

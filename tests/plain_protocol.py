@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 from oppcache.consistency import Protocol
@@ -106,7 +107,11 @@ def fresh(state: int) -> Entry:
 
 @dataclass
 class World:
-    """One key, both sides, rings and a reliable control channel; contexts are tuples of the packets applied."""
+    """One key, both sides, rings and a reliable control channel; contexts are tuples of the packets applied.
+
+    ``rx`` has one list a queue. Each marker has a serial number where it goes through every queue, and ``seen`` says
+    of which serial number the CPU has how many copies.
+    """
 
     nic: Entry
     cpu: Entry
@@ -114,11 +119,13 @@ class World:
     left: dict[str, int]
     contexts: dict[str, tuple[int, ...]] = field(default_factory=lambda: {"nic": (), "cpu": (), "saved": ()})
     buffers: dict[str, tuple[int, ...]] = field(default_factory=lambda: {"nic": (), "cpu": ()})
-    rx: list[Any] = field(default_factory=list)
+    rx: list[list[Any]] = field(default_factory=list)
     tx: list[Any] = field(default_factory=list)
     to_nic: list[Any] = field(default_factory=list)
     to_cpu: list[Any] = field(default_factory=list)
-    entered: int = 0
+    flows: list[int] = field(default_factory=list)  # of each packet that has entered
+    serial: int = 0
+    seen: dict[int, int] = field(default_factory=dict)
     applied: set[int] = field(default_factory=set)
     out: list[int] = field(default_factory=list)
     latest: tuple[int, ...] = ()
@@ -134,7 +141,9 @@ class PlainSearch:
     def __init__(self, protocol: Protocol, **bounds: int) -> None:
         self.protocol = protocol
         self.bounds = {"packets": 0, "promotions": 0, "demotions": 0, "nic_crashes": 0, "cpu_crashes": 0,
-                       "ring_drops": 0, **bounds}  # fmt: skip
+                       "ring_drops": 0, "flows": 1, "queues": 1, **bounds}  # fmt: skip
+        self.every = protocol.fences == "every-queue" and self.bounds["queues"] > 1
+        self.chosen = 0
         self.found: dict[str, int] = {}
         self.wrong: set[str] = set()
 
@@ -146,6 +155,7 @@ class PlainSearch:
             fresh(roles["nic"].number(roles["nic"].start)), fresh(roles["cpu"].number(roles["cpu"].start)),
             {"nic": dict(node), "cpu": dict(node)}, dict(self.bounds),
         )  # fmt: skip
+        start.rx = [[] for _ in range(self.bounds["queues"])]
         seen, level = {start.key()}, [start]
         for depth in range(1, depth_max + 1):
             following = []
@@ -169,13 +179,22 @@ class PlainSearch:
 
     def successors(self, world: World) -> Iterator[tuple[set[str], World]]:
         quick = self.protocol.instantaneous
-        busy = world.rx or world.tx or world.to_nic or world.to_cpu
-        for name, side in (("rx", "cpu"), ("tx", "nic"), ("to_nic", "nic"), ("to_cpu", "cpu")):
+        busy = any(world.rx) or world.tx or world.to_nic or world.to_cpu
+        for queue, ring in enumerate(world.rx):
+            for facts in self.fact_sets() if ring else ():
+                after = copy.deepcopy(world)
+                item = after.rx[queue].pop(0)
+                if self.is_last_copy(after, item):
+                    yield self.done(after, "cpu", item, facts)
+                else:
+                    yield set(), after
+        for name, side in (("tx", "nic"), ("to_nic", "nic"), ("to_cpu", "cpu")):
             if getattr(world, name):
                 for facts in self.fact_sets():
-                    after = copy.deepcopy(world)
-                    item = getattr(after, name).pop(0)
-                    yield self.done(after, side, item, facts)
+                    for queue in self.choices(side):
+                        self.chosen, after = queue, copy.deepcopy(world)
+                        item = getattr(after, name).pop(0)
+                        yield self.done(after, side, item, facts)
         if quick and busy:
             return
         for side, event, budget in (("nic", "packet", "packets"), ("nic", "unrunnable", "demotions"),
@@ -183,16 +202,42 @@ class PlainSearch:
                                     ("nic", "want-evict", "demotions"), ("nic", "reclaim", ""), ("nic", "timeout", ""),
                                     ("cpu", "timeout", ""), ("cpu", "suspect", "")):  # fmt: skip
             if self.may(world, side, event, budget):
-                for facts in self.fact_sets():
-                    after = copy.deepcopy(world)
+                flows = range(self.bounds["flows"] if event in ("packet", "unrunnable") else 1)
+                for facts, flow, queue in product(self.fact_sets(), flows, self.choices(side)):
+                    self.chosen, after = queue, copy.deepcopy(world)
                     if budget:
                         after.left[budget] -= 1
                     item: Any = {"kind": event}
                     if event in ("packet", "unrunnable"):
-                        item["packet"] = after.entered
-                        after.entered += 1
+                        item["packet"] = len(after.flows)
+                        after.flows.append(flow)
                     yield self.done(after, side, item, facts)
         yield from self.faults(world)
+
+    def choices(self, side: str) -> range:
+        """Queues that the punts of a step may take where any will do."""
+        return range(self.bounds["queues"] if self.protocol.steering == "spread" and side == "nic" else 1)
+
+    def is_last_copy(self, world: World, item: Any) -> bool:
+        """Whether an item out of a queue counts: a packet, or a marker of which all copies are out by now."""
+        if not self.every or "packet" in item:
+            return True
+        world.seen[item["serial"]] = world.seen.get(item["serial"], 0) + 1
+        return world.seen[item["serial"]] == self.bounds["queues"]
+
+    def punt(self, world: World, item: Any) -> None:
+        """Put a packet into its queue."""
+        steering, packet = self.protocol.steering, item["packet"]
+        queue = {"home": 0, "flow": world.flows[packet] % len(world.rx), "spread": self.chosen}[steering]
+        world.rx[queue].append(item)
+
+    def mark(self, world: World, item: Any) -> None:
+        """Put a marker into the first queue, or a copy into every one."""
+        if self.every:
+            world.serial += 1
+            item["serial"] = world.serial
+        for ring in world.rx if self.every else world.rx[:1]:
+            ring.append(dict(item))
 
     def fact_sets(self) -> Iterator[set[str]]:
         for bits in range(8):
@@ -267,15 +312,19 @@ class PlainSearch:
         if verb == "bounce":
             world.tx.append({"kind": "bounced", "packet": packet})
         if verb in PUNTS:
-            world.rx.append({"kind": verb, "packet": packet, **fields})
+            self.punt(world, {"kind": verb, "packet": packet, **fields})
         if verb in ("send", "put"):
-            ring = "rx" if side == "nic" else "tx"
-            channel = "to_cpu" if side == "nic" else "to_nic"
-            queue = getattr(world, channel if verb == "send" or self.protocol.instantaneous else ring)
+            channel = world.to_cpu if side == "nic" else world.to_nic
             # A copy of the context goes with its own version, that after the packet which was just run.
             copied = world.contexts[side]
             version = len(copied) if what in ("install", "ctx", "wb") else fields["version"]
-            queue.append({"kind": what, **fields, "version": version, "context": copied})
+            message = {"kind": what, **fields, "version": version, "context": copied}
+            if verb == "send" or self.protocol.instantaneous:
+                channel.append(message)
+            elif side == "nic":
+                self.mark(world, message)
+            else:
+                world.tx.append(message)
         if verb in ("take-context", "clear-context"):
             world.contexts[side] = item["context"] if verb == "take-context" else ()
         if verb in ("flush", "drain", "drain-keep", "release", "drop-held"):
@@ -284,7 +333,7 @@ class PlainSearch:
                 world.buffers[side] = ()
             for i, one in enumerate(held):
                 if verb == "flush":
-                    world.rx.append({"kind": "punt-watched", "packet": one, **fields, "n": fields["n"] + i})
+                    self.punt(world, {"kind": "punt-watched", "packet": one, **fields, "n": fields["n"] + i})
                 if verb in ("drain", "drain-keep"):
                     self.apply(world, side, one)
                 if verb in ("drain", "release"):
@@ -303,7 +352,7 @@ class PlainSearch:
                 self.wrong.add("rollback")
             elif set(world.latest[len(mine) :]) & set(world.out):
                 self.wrong.add("output-commit")
-        if mine and packet < max(mine):
+        if any(packet < other for other in mine if world.flows[other] == world.flows[packet]):
             self.wrong.add("order")
         world.floor = -1
         world.contexts[side] = world.latest = (*mine, packet)
@@ -318,16 +367,16 @@ class PlainSearch:
     def leaves(self, world: World, packet: int) -> None:
         if packet in world.out:
             self.wrong.add("exactly-once")
-        if world.out and packet < max(world.out):
+        if any(packet < other for other in world.out if world.flows[other] == world.flows[packet]):
             self.wrong.add("egress-order")
         world.out = sorted([*world.out, packet])
 
     def faults(self, world: World) -> Iterator[tuple[set[str], World]]:
-        for name in ("rx", "tx"):
-            for place in range(len(getattr(world, name)) if world.left["ring_drops"] else 0):
+        for number, ring in enumerate([*world.rx, world.tx]):
+            for place in range(len(ring) if world.left["ring_drops"] else 0):
                 after = copy.deepcopy(world)
                 after.left["ring_drops"] -= 1
-                getattr(after, name).pop(place)
+                [*after.rx, after.tx][number].pop(place)
                 yield set(), after
         if world.left["cpu_crashes"] and world.contexts["saved"] != world.contexts["cpu"]:
             after = copy.deepcopy(world)
@@ -354,6 +403,8 @@ class PlainSearch:
         world.buffers[side] = ()
         if side == "nic":
             world.tx = []
+        else:
+            world.seen = {}
         node = world.nodes[side]
         node.update(incarnation=node["incarnation"] + 1, counter=0, peer=0)
         setattr(world, side, fresh(role.number(role.restart)))

@@ -15,6 +15,7 @@ from ..vocabulary import C_BOUNCE, EV_BFENCE, NIC
 from .layout import (
     B_BOUNCED,
     B_HELD,
+    COUNTED,
     I_INCARNATION,
     I_KEY,
     I_N,
@@ -22,11 +23,12 @@ from .layout import (
     Q_TO_NIC,
     S_CPU,
     S_ITEMS,
-    S_KEY_OF,
     S_KEYS,
     S_LOST,
     S_UNDERWAY,
     S_UNTAGGED,
+    flow_of,
+    members,
     start_of,
 )
 
@@ -36,23 +38,29 @@ B_SHIFT, B_MASK = 9, 3
 
 
 @kernel
-def may_come_to_nic(s, key):
+def may_come_to_nic(s, key, flow):
     """Whether a packet can reach this stage on the NIC.
 
     Not while one of its flow that an earlier stage punted is on its way through RX, CPU and TX: the earlier stage
     keeps its own packets in order.
     """
-    flow = s[S_KEY_OF] if key else ~s[S_KEY_OF]
-    return s[S_UNDERWAY] & ~s[S_LOST] & flow == 0
+    return s[S_UNDERWAY] == 0 or s[S_UNDERWAY] & ~s[S_LOST] & members(s, key, flow) == 0
 
 
 @kernel
-def may_be_punted_earlier(s, key):
+def may_be_punted_earlier(s, key, flow):
     """Whether an earlier stage can punt a packet: those of its flow that are held here on the NIC come first.
 
     Else one that the CPU runs at once overtakes them (`cas-hold`, 12 steps). They are flushed as at a time-out.
     """
-    return s[S_UNTAGGED] > 0 and s[S_KEYS + key * KEY_WORDS + B_HELD + NIC] == 0
+    if s[S_UNTAGGED] == 0:
+        return False
+    held = s[S_KEYS + key * KEY_WORDS + B_HELD + NIC]
+    while held:
+        if flow_of(s, (held & 7) - 1) == flow:
+            return False
+        held >>= 3
+    return True
 
 
 @kernel
@@ -139,7 +147,7 @@ def is_overdue(s, key):
         return False
     wanted, missing = bfence(s, key), True
     for i in range(S_ITEMS, start_of(s, Q_TO_NIC)):
-        missing = missing and s[i] != wanted
+        missing = missing and s[i] & ~COUNTED != wanted
     return missing
 
 

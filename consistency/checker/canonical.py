@@ -67,9 +67,15 @@ def canonicalise(s, keys, lossy, analysis):
             _forget_dead_messages(s, key, analysis)
     fits = _renumber(s, keys)
     if lossy:
-        _sort(s, Q_TO_NIC)
-        _sort(s, Q_TO_CPU)
+        sort_messages(s)
     return fits
+
+
+@kernel
+def sort_messages(s):
+    """Control messages on a lossy channel are a set."""
+    _sort(s, Q_TO_NIC)
+    _sort(s, Q_TO_CPU)
 
 
 @kernel

@@ -16,11 +16,14 @@ from .layout import (
     S_APPLIED,
     S_EGRESSED,
     S_ENTERED,
-    S_KEY_OF,
+    S_FLOW_OF,
+    S_HISTORY,
     S_KEYS,
     S_LOST,
     bits,
+    flow_of,
     highest,
+    members,
 )
 from .model import P_KEYS, P_TIMERS
 
@@ -48,8 +51,11 @@ def apply(protocol, s, role, key, packet):
     if copy != latest:
         wrong |= _settle(s, b, copy, latest)
     s[b + B_FLOOR] = 0
-    if packet < highest(copy):
+    before = copy if s[S_FLOW_OF] == 0 else copy & members(s, key, flow_of(s, packet))
+    if packet < highest(before):
         wrong |= ORDER
+    if s[S_APPLIED] >> packet & 1 == 0:
+        s[S_HISTORY] |= (packet + 1) << (3 * bits(s[S_APPLIED]))
     copy |= 1 << packet
     s[b + B_CONTEXT + role] = copy
     s[b + B_LATEST] = copy
@@ -62,20 +68,33 @@ def _settle(s, b, copy, latest):
     """A packet is about to run on another context than the newest: only after a crash, and then a prefix."""
     if s[b + B_FLOOR] == 0:
         return EXACTLY_ONCE
-    prefix = latest & ((1 << (highest(copy) + 1)) - 1)
-    if copy != prefix or bits(copy) < s[b + B_FLOOR] - 1:
+    if not _is_prefix(s, copy, latest) or bits(copy) < s[b + B_FLOOR] - 1:
         return ROLLBACK
     return OUTPUT_COMMIT if latest & ~copy & s[S_EGRESSED] else 0
+
+
+@kernel
+def _is_prefix(s, copy, latest):
+    """Whether the packets of a context are the first that were applied to the newest one."""
+    history = s[S_HISTORY]
+    missing = False
+    while history:
+        packet = (history & 7) - 1
+        history >>= 3
+        if latest >> packet & 1:
+            missing = missing or copy >> packet & 1 == 0
+            if missing and copy >> packet & 1:
+                return False
+    return copy & ~latest == 0
 
 
 @kernel
 def leave(s, key, packet):
     """A packet leaves the system; returns violations."""
     wrong = 0
-    flow = s[S_KEY_OF] if key else ~s[S_KEY_OF]
     if s[S_EGRESSED] >> packet & 1:
         wrong |= EXACTLY_ONCE
-    if packet < highest(s[S_EGRESSED] & flow & 31):
+    if packet < highest(s[S_EGRESSED] & members(s, key, flow_of(s, packet))):
         wrong |= EGRESS_ORDER
     s[S_EGRESSED] |= 1 << packet
     return wrong
@@ -90,12 +109,18 @@ def fall_to(s, b, copy):
 
 
 @kernel
+def newer(one, other):
+    """Which of two copies of a context has more packets."""
+    return other if bits(other) > bits(one) else one
+
+
+@kernel
 def nic_crashes(protocol, s, key):
     """Ghosts at a NIC crash: what it owned goes back to the CPU's copy."""
     b = S_KEYS + key * KEY_WORDS
     held = protocol.states["context"][NIC, s[b + E_STATE]] and s[b + B_CONTEXT] == s[b + B_LATEST]
     if held and not protocol.states["owns"][CPU, s[b + 8 + E_STATE]]:
-        fall_to(s, b, max(s[b + B_CONTEXT + CPU], s[b + B_SHADOW]))
+        fall_to(s, b, newer(s[b + B_CONTEXT + CPU], s[b + B_SHADOW]))
 
 
 @kernel
@@ -119,10 +144,10 @@ def copy_arrives(protocol, s, key, g, copy):
         g != 0
         and g == s[b + 8 + E_G]
         and not protocol.states["owns"][CPU, s[b + 8 + E_STATE]]
-        and copy > kept
+        and bits(copy) > bits(kept)
     ):
-        s[b + B_SHADOW] = max(s[b + B_SHADOW], copy)
-    elif kept >= s[b + B_SHADOW]:
+        s[b + B_SHADOW] = newer(copy, s[b + B_SHADOW])
+    elif bits(kept) >= bits(s[b + B_SHADOW]):
         s[b + B_SHADOW] = 0
 
 

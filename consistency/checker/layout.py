@@ -3,9 +3,10 @@
 The working vector ``s`` is int64[WORDS]: budgets and ghosts of the whole system, one block a key (the entries of
 both sides, as the interpreter wants them, contexts, buffers), and five queues of items, one after the other. A context
 is the set of the packets that have been applied to it, one bit a packet, so that a version is a number of bits; a
-packet is its number in order of arrival.
+packet is its number, which within a flow is the order of arrival. Packets of one flow have the same key; where a key
+has several flows, :mod:`.flows` chooses the numbers.
 
-An item is one word of 31 bits: a punted packet with its tag, an output, a marker or a control message. Generations
+An item is one word of 32 bits: a punted packet with its tag, an output, a marker or a control message. Generations
 and requests are (incarnation, counter) of 2 + 4 and 2 + 3 bits, which :mod:`.canonical` keeps small.
 """
 
@@ -19,6 +20,7 @@ from ..vocabulary import E_G, E_N, E_Q, E_R, E_STATE, EVENTS, INCARNATION_SHIFT
 
 PACKETS_MAX = 5
 KEYS_MAX = 2
+FLOWS_MAX = 3
 QUEUES_MAX = 2
 CRASHES_MAX = 2
 MIGRATIONS_MAX = 7
@@ -37,8 +39,10 @@ Q_RX, Q_TX, Q_TO_NIC, Q_TO_CPU = 0, 2, 3, 4
 QUEUES = 5
 S_UNTAGGED = 21  # packets that may still be punted by an earlier stage
 S_UNDERWAY = 22  # ghost: set of those that are not yet out of TX
+S_FLOW_OF = 23  # the flow of each packet among those of its key, 2 bits each
+S_HISTORY = 24  # ghost, not stored: packets in the order in which they were applied, as in a buffer
 # A key's block.
-S_KEYS, KEY_WORDS = 24, 26
+S_KEYS, KEY_WORDS = 25, 26
 B_ENTRY = 0  # + 8 * role
 B_CONTEXT = 16  # + role: the context held there
 B_CHECKPOINT = 18
@@ -63,6 +67,8 @@ STORED_MAX = HEADER_WORDS + KEYS_MAX * BLOCK_WORDS + QUEUES * QUEUE_ITEMS
 I_KEY, I_G, I_R, I_N, I_MASK, I_INCARNATION, I_ID = 5, 6, 12, 17, 21, 26, 28
 G_BITS, R_BITS = 6, 5
 ITEM_G, ITEM_R = 63 << I_G, 31 << I_R
+I_COUNTED = 31  # of a marker that goes through every queue: its copies in the others have come out
+COUNTED = 1 << I_COUNTED
 
 
 @kernel
@@ -114,6 +120,35 @@ def held_count(buffer):
     count += 1 if buffer >= 1 << 6 else 0
     count += 1 if buffer >= 1 << 9 else 0
     return count + (1 if buffer >= 1 << 12 else 0)
+
+
+@kernel
+def in_order(mask):
+    """A set of packets as a buffer word, in the order of their numbers."""
+    found, place = 0, 0
+    for packet in range(PACKETS_MAX):
+        if mask >> packet & 1:
+            found |= (packet + 1) << place
+            place += 3
+    return found
+
+
+@kernel
+def flow_of(s, packet):
+    """The flow of a packet among those of its key."""
+    return s[S_FLOW_OF] >> (2 * packet) & 3
+
+
+@kernel
+def members(s, key, flow):
+    """Set of the packets of a flow, of which there may be more to come."""
+    found = s[S_KEY_OF] if key else ~s[S_KEY_OF]
+    if s[S_FLOW_OF] == 0:
+        return found & 31 if flow == 0 else 0
+    for packet in range(PACKETS_MAX):
+        if flow_of(s, packet) != flow:
+            found &= ~(1 << packet)
+    return found & 31
 
 
 @kernel
@@ -171,7 +206,11 @@ def pack(s, keys, words):
         | s[S_UNDERWAY] << 25
     )
     words[2] = np.uint32(
-        s[S_COUNTS] | s[S_COUNTS + 1] << 5 | s[S_COUNTS + Q_TO_NIC] << 10 | s[S_COUNTS + Q_TO_CPU] << 15
+        s[S_COUNTS]
+        | s[S_COUNTS + 1] << 5
+        | s[S_COUNTS + Q_TO_NIC] << 10
+        | s[S_COUNTS + Q_TO_CPU] << 15
+        | s[S_FLOW_OF] << 20
     )
     at = HEADER_WORDS
     for key in range(keys):
@@ -225,7 +264,8 @@ def unpack(words, at, keys, s):
     s[S_COUNTS + Q_TX], s[S_UNDERWAY] = w >> 20 & 31, w >> 25
     w = np.int64(words[at + 2])
     s[S_COUNTS], s[S_COUNTS + 1] = w & 31, w >> 5 & 31
-    s[S_COUNTS + Q_TO_NIC], s[S_COUNTS + Q_TO_CPU] = w >> 10 & 31, w >> 15 & 31
+    s[S_COUNTS + Q_TO_NIC], s[S_COUNTS + Q_TO_CPU], s[S_FLOW_OF] = w >> 10 & 31, w >> 15 & 31, w >> 20
+    s[S_HISTORY] = in_order(s[S_APPLIED])
     at += HEADER_WORDS
     for key in range(keys):
         b = S_KEYS + key * KEY_WORDS

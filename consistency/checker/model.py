@@ -9,7 +9,8 @@ import numpy as np
 from oppcache.opp.errors import InputError, Problems
 
 from ..table import Protocol
-from .layout import CRASHES_MAX, KEYS_MAX, MIGRATIONS_MAX, PACKETS_MAX, QUEUES_MAX, UNTAGGED_MAX
+from ..vocabulary import STEERINGS
+from .layout import CRASHES_MAX, FLOWS_MAX, KEYS_MAX, MIGRATIONS_MAX, PACKETS_MAX, QUEUES_MAX, UNTAGGED_MAX
 
 MARKERS = 2  # in one ring at a time; a step that would put a third waits
 
@@ -18,7 +19,7 @@ MARKERS = 2  # in one ring at a time; a step that would put a third waits
     P_PACKETS,
     P_QUEUES,
     P_LOSSY,
-    P_SPREAD,
+    P_STEERING,
     P_INSTANT,
     P_LIVENESS,
     P_MARKERS,
@@ -28,8 +29,13 @@ MARKERS = 2  # in one ring at a time; a step that would put a third waits
     P_UNTAGGED,
     P_BFENCE,
     P_COUNTED,
-) = range(14)
-PARAMETERS = 14
+    P_FLOWS,
+    P_RENAME,
+    P_EVERY,
+    P_FIRST,
+) = range(18)
+PARAMETERS = 18
+HOME, FLOW, SPREAD = range(3)  # P_STEERING: the RX queue of a punt is its key's, its flow's, any
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,8 @@ class Model:
             that repairs what a row forgot is no excuse. (A side that restarts still has its first one.)
         untagged: packets that an earlier stage may have punted, so that they come to the CPU without a tag.
         bfence: behind a bounced packet there is a BFENCE (see :mod:`.bounced`); without it order is lost.
+        flows: flows that the packets of a key belong to; order is asked within each.
+        first_fence: a marker that goes through every queue counts when its first copy has come out, a mistake.
     """
 
     keys: int = 1
@@ -67,6 +75,8 @@ class Model:
     timers: bool = True
     untagged: int = 0
     bfence: bool = True
+    flows: int = 1
+    first_fence: bool = False
 
     def check(self) -> None:
         """Refuse what does not fit a stored state.
@@ -84,16 +94,13 @@ class Model:
             "ring_drops": (0, 3),
             "queues": (1, QUEUES_MAX),
             "untagged": (0, UNTAGGED_MAX),
+            "flows": (1, FLOWS_MAX),
         }
         problems = Problems()
         for name, (low, high) in limits.items():
             got = getattr(self, name)
             if not low <= got <= high:
                 problems.add(f"{name.replace('_', '-')}: got {got}, expected {low} to {high}")
-        if self.untagged and self.queues > 1:
-            problems.add(
-                "untagged: got several queues, expected one: a packet goes through its first stage's queue"
-            )
         if problems:
             raise InputError(problems.items)
 
@@ -101,20 +108,31 @@ class Model:
         """The bounds as the kernels take them.
 
         Raises:
-            InputError: packets without a tag, and a protocol that does not know them.
+            InputError: packets without a tag, and a protocol that does not know them or several queues of keys.
         """
         if self.untagged and not all("untagged" in state.cells for state in protocol.cpu.states.values()):
             raise InputError(f"untagged: protocol {protocol.name!r} has no cells for packets without a tag")
+        steering = STEERINGS.index(protocol.steering)
+        if self.untagged and self.queues > 1 and steering != FLOW:
+            raise InputError(
+                "untagged: got several queues, expected one, or a protocol with steering: flow: "
+                "a packet goes through its first stage's queue"
+            )
         values = np.zeros(PARAMETERS, np.int64)
         values[P_KEYS], values[P_PACKETS], values[P_QUEUES] = self.keys, self.packets, self.queues
         values[P_LOSSY] = self.lossy and not protocol.instantaneous
-        values[P_SPREAD], values[P_INSTANT] = protocol.spread, protocol.instantaneous
+        values[P_STEERING], values[P_INSTANT] = steering, protocol.instantaneous
         values[P_LIVENESS], values[P_MARKERS] = self.liveness, MARKERS
         # Nobody reads a written-back copy or a checkpoint unless somebody crashes.
         values[P_WRITEBACKS], values[P_CHECKPOINTS] = self.nic_crashes > 0, self.cpu_crashes > 0
         values[P_TIMERS], values[P_UNTAGGED] = self.timers, self.untagged
         values[P_COUNTED] = "fail" in protocol.used("cpu")  # else promotions need not be accounted for
         values[P_BFENCE] = self.untagged > 0 and self.bfence
+        values[P_FLOWS] = self.flows
+        # Flows are alike, unless their numbers say which queue they take.
+        values[P_RENAME] = self.flows > 1 and (self.queues == 1 or steering == HOME)
+        values[P_EVERY] = protocol.fences == "every-queue" and self.queues > 1
+        values[P_FIRST] = self.first_fence
         return values
 
     def but(self, **changes: int | bool) -> Model:

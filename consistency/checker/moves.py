@@ -29,10 +29,12 @@ from ..vocabulary import (
     TIMER_WRITEBACK,
 )
 from . import bounced, ghosts
+from .flows import flows_to_choose
 from .layout import (
     B_CHECKPOINT,
     B_CONTEXT,
     B_HELD,
+    COUNTED,
     I_ID,
     I_KEY,
     KEY_WORDS,
@@ -47,6 +49,7 @@ from .layout import (
     S_DEMOTIONS,
     S_DROPS,
     S_ENTERED,
+    S_FLOW_OF,
     S_KEY_OF,
     S_KEYS,
     S_LOST,
@@ -58,24 +61,38 @@ from .layout import (
 from .model import (
     P_BFENCE,
     P_CHECKPOINTS,
+    P_EVERY,
     P_INSTANT,
     P_KEYS,
     P_LIVENESS,
     P_LOSSY,
     P_PACKETS,
     P_QUEUES,
-    P_SPREAD,
+    P_STEERING,
     P_TIMERS,
     P_WRITEBACKS,
+    SPREAD,
 )
-from .step import happen, push, put, remove, word_of
+from .step import (
+    counts,
+    forget_copies,
+    happen,
+    home,
+    is_marker,
+    other_copy,
+    push,
+    put,
+    remove,
+    word_of,
+)
 
 # Kinds of moves. A move is (kind, a, b, facts, queue that punts take, role).
 MOVE_ARRIVE, MOVE_RX, MOVE_TX, MOVE_TO_NIC, MOVE_TO_CPU, MOVE_OWN = range(6)
 MOVE_DROP, MOVE_NIC_CRASH, MOVE_CPU_CRASH, MOVE_CHECKPOINT, MOVE_LOSE, MOVE_BFENCE = range(6, 12)
 MOVES_MAX = 400
-# What `look` says instead of a row: nothing comes of the move; no table is asked; the packet is to wait.
-IDLE, NO_EVENT, WAITS = -10, -11, -12
+# What `look` says instead of a row: nothing comes of the move; no table is asked; the packet is to wait; the marker does
+# not count, as of its copies it was not the last.
+IDLE, NO_EVENT, WAITS, NO_COUNT = -10, -11, -12, -13
 MOVE_WORDS = 6
 
 
@@ -83,7 +100,7 @@ MOVE_WORDS = 6
 def list_moves(parameters, protocol, s, facts_read, moves):
     """Write every move of a state to ``moves`` (int64[MOVES_MAX, MOVE_WORDS]); returns how many."""
     count = 0
-    keys, spread = parameters[P_KEYS], parameters[P_SPREAD] and parameters[P_QUEUES] > 1
+    keys, spread = parameters[P_KEYS], parameters[P_STEERING] == SPREAD and parameters[P_QUEUES] > 1
     for queue in range(parameters[P_QUEUES]):
         if s[S_COUNTS + Q_RX + queue] > 0:
             item = s[start_of(s, Q_RX + queue)]
@@ -157,8 +174,9 @@ def _own_moves(parameters, protocol, s, facts_read, moves, count, key, spread):
     b = S_KEYS + key * KEY_WORDS
     nic, cpu = s[b + E_STATE], s[b + 8 + E_STATE]
     ways = parameters[P_QUEUES] if spread else 1
-    if s[S_ENTERED] < parameters[P_PACKETS] and bounced.may_be_punted_earlier(s, key):
-        count = _add(moves, count, MOVE_ARRIVE, EV_UNTAGGED, key, 0, 0, NIC)
+    if s[S_ENTERED] < parameters[P_PACKETS]:
+        for flow in range(flows_to_choose(parameters, s, key)):
+            count = _arrivals(protocol, s, facts_read, moves, count, key, flow, ways)
     if parameters[P_BFENCE]:
         if bounced.is_waiting(s, key):
             count = _with_facts(
@@ -166,25 +184,6 @@ def _own_moves(parameters, protocol, s, facts_read, moves, count, key, spread):
             )
         if parameters[P_TIMERS] and bounced.is_overdue(s, key):
             count = _add(moves, count, MOVE_BFENCE, key, 0, 0, 0, CPU)
-    if s[S_ENTERED] < parameters[P_PACKETS] and bounced.may_come_to_nic(s, key):
-        count = _with_facts(
-            protocol, s, facts_read, moves, count, MOVE_ARRIVE, EV_PACKET, key, NIC, key, EV_PACKET, ways
-        )
-        if s[S_DEMOTIONS] > 0 and protocol.cells["rows"][NIC, nic, EV_UNRUNNABLE] > 0:
-            count = _with_facts(
-                protocol,
-                s,
-                facts_read,
-                moves,
-                count,
-                MOVE_ARRIVE,
-                EV_UNRUNNABLE,
-                key,
-                NIC,
-                key,
-                EV_UNRUNNABLE,
-                ways,
-            )
     for event in range(EV_WANT_PROMOTE, EV_SUSPECT + 1):
         for role in range(2):
             state = nic if role == NIC else cpu
@@ -195,6 +194,23 @@ def _own_moves(parameters, protocol, s, facts_read, moves, count, key, spread):
                 count = _with_facts(
                     protocol, s, facts_read, moves, count, MOVE_OWN, event, key, role, key, event, some
                 )
+    return count
+
+
+@kernel
+def _arrivals(protocol, s, facts_read, moves, count, key, flow, ways):
+    """The ways in which the next packet of a flow may come; both are in one word of the move."""
+    both = key | flow << 1
+    if bounced.may_be_punted_earlier(s, key, flow):
+        count = _add(moves, count, MOVE_ARRIVE, EV_UNTAGGED, both, 0, 0, NIC)
+    if not bounced.may_come_to_nic(s, key, flow):
+        return count
+    state = s[S_KEYS + key * KEY_WORDS + E_STATE]
+    for event in (EV_PACKET, EV_UNRUNNABLE):
+        if event == EV_PACKET or (s[S_DEMOTIONS] > 0 and protocol.cells["rows"][NIC, state, event] > 0):
+            count = _with_facts(
+                protocol, s, facts_read, moves, count, MOVE_ARRIVE, event, both, NIC, key, event, ways
+            )
     return count
 
 
@@ -276,7 +292,9 @@ def look(parameters, protocol, s, move, message, fired):
     item = item_of(s, move)
     if item & 31 == OUTPUT:
         return NO_EVENT
-    event, key = (item & 31, item >> I_KEY & 1) if item else (move[1], move[2])
+    if kind == MOVE_RX and not counts(parameters, item):
+        return NO_COUNT
+    event, key = (item & 31, item >> I_KEY & 1) if item else (move[1], move[2] & 1)
     role = move[5]
     b = S_KEYS + key * KEY_WORDS
     state = s[b + 8 * role + E_STATE]
@@ -304,21 +322,28 @@ def look(parameters, protocol, s, move, message, fired):
 def make(parameters, analysis, protocol, s, move, row, message, out):
     """Make a move on ``s``, with the row that :func:`look` found; returns violations and DISABLED, OVERFLOW."""
     kind, a, b, chosen, role = move[0], move[1], move[2], move[4], move[5]
-    key, event, item, packet = b, a, 0, -1
+    key, event, item, packet, source = b, a, 0, -1, -1
     if kind == MOVE_ARRIVE:
-        packet = s[S_ENTERED]
+        packet, key = s[S_ENTERED], b & 1
         s[S_ENTERED] += 1
         s[S_KEY_OF] |= key << packet
+        s[S_FLOW_OF] |= b >> 1 << 2 * packet
         if event == EV_UNRUNNABLE:
             s[S_DEMOTIONS] -= 1
         elif event == EV_UNTAGGED:
             bounced.enters_untagged(s, packet)
-            return push(s, Q_RX, EV_UNTAGGED | key << I_KEY | packet << I_ID)
+            queue = home(parameters, s, key, packet, 0)
+            return push(s, queue, EV_UNTAGGED | key << I_KEY | packet << I_ID)
     elif kind == MOVE_RX or kind == MOVE_TX:
-        item = remove(s, Q_TX if kind == MOVE_TX else Q_RX + a, 0)
+        if kind == MOVE_RX and parameters[P_EVERY]:
+            _tell_other_copy(s, Q_RX + a)
+        source = Q_TX if kind == MOVE_TX else Q_RX + a
+        item = remove(s, source, 0) & ~COUNTED
+        if row == NO_COUNT:
+            return 0
         key, event = item >> I_KEY & 1, item & 31
         if event >= EV_BOUNCED:
-            packet = item >> I_ID & 7
+            packet, source = item >> I_ID & 7, -1
         if kind == MOVE_TX and packet >= 0:
             bounced.out_of_tx(s, packet)
         if event == OUTPUT:
@@ -334,17 +359,25 @@ def make(parameters, analysis, protocol, s, move, row, message, out):
             remove(s, Q_TO_NIC if kind == MOVE_TO_NIC else Q_TO_CPU, 0)
         key, event = item >> I_KEY & 1, item & 31
     elif kind == MOVE_BFENCE:
-        return put(parameters, s, Q_TX, bounced.bfence(s, a))
+        return put(parameters, s, Q_TX, bounced.bfence(s, a), -1)
     elif kind != MOVE_OWN:
         return _fault(parameters, protocol, s, kind, a, b)
     elif event == EV_UNTAGGED:
         packet = bounced.next_waiting(s, key)
     wrong = happen(
-        parameters, analysis, protocol, s, role, key, event, row, item, packet, chosen, message, out
+        parameters, analysis, protocol, s, role, key, event, row, item, packet, chosen, source, message, out
     )
     if kind == MOVE_OWN:
         _spend(s, event)
     return wrong
+
+
+@kernel
+def _tell_other_copy(s, queue):
+    """The first item of a queue is about to come out: its copy in the other queue, if there is one, is then the last."""
+    place = other_copy(s, queue, 0) if is_marker(s[start_of(s, queue)]) else -1
+    if place >= 0:
+        s[start_of(s, 2 * Q_RX + 1 - queue) + place] |= COUNTED
 
 
 @kernel
@@ -359,6 +392,10 @@ def _spend(s, event):
 def _fault(parameters, protocol, s, kind, a, b):
     wrong = 0
     if kind == MOVE_DROP:
+        if parameters[P_EVERY] and a != Q_TX and is_marker(s[start_of(s, a) + b]):
+            place = other_copy(s, a, b)  # which then never counts
+            if place >= 0:
+                remove(s, 2 * Q_RX + 1 - a, place)
         item = remove(s, a, b)
         s[S_DROPS] -= 1
         if item & 31 >= EV_BOUNCED:
@@ -383,6 +420,7 @@ def _fault(parameters, protocol, s, kind, a, b):
     else:
         s[S_CPU_CRASHES] -= 1
         _restart(s, S_CPU)
+        forget_copies(s)
         for key in range(parameters[P_KEYS]):
             ghosts.cpu_crashes(protocol, s, key)
             _forget(protocol, s, key, CPU)

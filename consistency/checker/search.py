@@ -16,7 +16,8 @@ from ..lower import ProtocolArrays, lower_with_places
 from ..table import Protocol
 from ..vocabulary import COMMAND_WORDS, COMMANDS_MAX, CPU, EV_BFENCE, MESSAGE_WORDS, NIC, PROPERTIES, PROPERTY
 from .analysis import FIELDS, Analysis, analyse, oversteps
-from .canonical import canonicalise
+from .canonical import canonicalise, sort_messages
+from .flows import renumber_packets
 from .ghosts import DISABLED, LIMITS, ONE_OWNER, OVERFLOW, is_quiet, two_owners
 from .layout import (
     KEY_WORDS,
@@ -37,9 +38,10 @@ from .layout import (
     unpack,
 )
 from .liveness import first_stuck
-from .model import P_KEYS, P_LOSSY, Model
+from .model import P_FLOWS, P_KEYS, P_LOSSY, Model
 from .moves import IDLE, MOVE_WORDS, MOVES_MAX, is_own_step, list_moves, look, make
 from .store import (
+    MAX_LOAD_PERCENT,
     N_DEPTH,
     N_EDGES,
     N_FIRST,
@@ -149,7 +151,10 @@ def first_state(system: System, model: Model) -> np.ndarray:
 
 @kernel
 def next_state(system, scratch, move):
-    """Make a move from ``scratch.s`` into ``scratch.t``; returns violations, DISABLED or OVERFLOW."""
+    """Make a move from ``scratch.s`` into ``scratch.t``; returns violations, DISABLED or OVERFLOW.
+
+    In ``scratch.t`` packets keep their numbers; :func:`number_packets` makes it the one form.
+    """
     s, t = scratch.s, scratch.t
     parameters, analysis, protocol = system.parameters, system.analysis, system.protocol
     row = look(parameters, protocol, s, move, scratch.message, scratch.fired)
@@ -169,6 +174,15 @@ def next_state(system, scratch, move):
 
 
 @kernel
+def number_packets(system, t):
+    """Where a key has several flows, bring a state's packets into their one numbering."""
+    if system.parameters[P_FLOWS] > 1:
+        renumber_packets(system.parameters, t)
+        if system.parameters[P_LOSSY]:
+            sort_messages(t)
+
+
+@kernel
 def find_successors(system, store, scratch, number, stop):
     """Short forms of all successors of ``scratch.s``; returns how many, or -STOPPED or -TOO_LARGE."""
     count = list_moves(system.parameters, system.protocol, scratch.s, system.facts, scratch.moves)
@@ -183,6 +197,7 @@ def find_successors(system, store, scratch, number, stop):
             note(store, wrong & ~store.counters[N_SEEN], number)
             if wrong & stop:
                 return -STOPPED
+        number_packets(system, scratch.t)
         length = pack(scratch.t, system.parameters[P_KEYS], scratch.found[found])
         scratch.lengths[found] = length
         scratch.hashes[found] = hash_of(scratch.found[found], 0, length)
@@ -319,10 +334,9 @@ def over(store: Store, states_max: int | None) -> bool:
 
 
 def in_use(store: Store) -> int:
-    """Bytes of a store that have been touched; those of arrays that grew ahead do not count."""
-    states, words, edges = (int(store.counters[i]) for i in (N_STATES, N_WORDS, N_EDGES))
-    each = 12 + (8 if len(store.hashes) else 0) + (9 if len(store.quiet) else 0)
-    return 4 * words + each * states + 4 * edges + store.table.nbytes
+    """Bytes of a store, and of the larger table where it is about to grow."""
+    grows = int(store.counters[N_STATES]) * 100 > len(store.table) * (MAX_LOAD_PERCENT - 2)
+    return store.bytes + (2 * store.table.nbytes if grows else 0)
 
 
 def free_memory() -> int:

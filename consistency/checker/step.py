@@ -66,6 +66,7 @@ from .ghosts import (
 from .layout import (
     B_CONTEXT,
     B_HELD,
+    COUNTED,
     I_G,
     I_ID,
     I_INCARNATION,
@@ -87,6 +88,7 @@ from .layout import (
     S_NIC,
     bits,
     end_of,
+    flow_of,
     held_count,
     long_g,
     long_r,
@@ -94,7 +96,20 @@ from .layout import (
     short_r,
     start_of,
 )
-from .model import P_BFENCE, P_COUNTED, P_INSTANT, P_LOSSY, P_MARKERS, P_QUEUES, P_SPREAD
+from .model import (
+    FLOW,
+    HOME,
+    P_BFENCE,
+    P_COUNTED,
+    P_EVERY,
+    P_FIRST,
+    P_INSTANT,
+    P_LOSSY,
+    P_MARKERS,
+    P_QUEUES,
+    P_STEERING,
+    SPREAD,
+)
 
 FIRST_PUNT = EV_PUNT_ABSENT
 
@@ -167,18 +182,27 @@ def is_marker(item):
 
 
 @kernel
-def put(parameters, s, queue, item):
-    """Put a marker into a ring; DISABLED where the model's bound on markers is reached.
-
-    BFENCEs are few anyway, and no part of it: else they could wait for each other.
-    """
-    if item & 31 == EV_BFENCE:
-        return push(s, queue, item)
+def markers_in(s, queue):
+    """Markers in a ring but for BFENCEs, which are few anyway: else they could wait for each other."""
     markers = 0
     first = start_of(s, queue)
     for i in range(s[S_COUNTS + queue]):
         markers += 1 if is_marker(s[first + i]) and s[first + i] & 31 != EV_BFENCE else 0
-    return DISABLED if markers >= parameters[P_MARKERS] else push(s, queue, item)
+    return markers
+
+
+@kernel
+def put(parameters, s, queue, item, source):
+    """Put a marker into a ring; DISABLED where the model's bound on markers is reached.
+
+    Args:
+        source: the ring that the event's own marker came from, -1: none. Where that one is full too, what answers it is
+            dropped at the tail, as a ring does: else the rings would wait for each other.
+    """
+    if item & 31 == EV_BFENCE or markers_in(s, queue) < parameters[P_MARKERS]:
+        return push(s, queue, item)
+    full = source >= 0 and markers_in(s, source) >= parameters[P_MARKERS] - 1
+    return 0 if full else DISABLED
 
 
 @kernel
@@ -194,9 +218,65 @@ def _send(parameters, s, queue, item):
 
 
 @kernel
-def home(parameters, key, chosen):
-    """The RX queue of a punt: the key's own, or any, as the move chose."""
-    return Q_RX + (chosen if parameters[P_SPREAD] else key % parameters[P_QUEUES])
+def home(parameters, s, key, packet, chosen):
+    """The RX queue of a punt: its key's, its flow's, or any, as the move chose."""
+    steering = parameters[P_STEERING]
+    if steering == SPREAD:
+        return Q_RX + chosen
+    return Q_RX + (flow_of(s, packet) if steering == FLOW else key) % parameters[P_QUEUES]
+
+
+@kernel
+def put_rx(parameters, s, key, item, source):
+    """Put a marker into the queue that markers of its key take, or into every one."""
+    if parameters[P_EVERY] == 0:
+        queue = key % parameters[P_QUEUES] if parameters[P_STEERING] == HOME else 0
+        return put(parameters, s, Q_RX + queue, item, source)
+    fuller = Q_RX if markers_in(s, Q_RX) > markers_in(s, Q_RX + 1) else Q_RX + 1
+    before = s[S_COUNTS + fuller]
+    wrong = put(parameters, s, fuller, item, source)
+    if s[S_COUNTS + fuller] > before:  # else it has been dropped, and its copy never counts
+        wrong |= push(s, 2 * Q_RX + 1 - fuller, item)
+    return wrong
+
+
+@kernel
+def counts(parameters, item):
+    """Whether a marker that comes out of RX is what the table gets: of several copies, the last."""
+    if parameters[P_EVERY] == 0 or not is_marker(item):
+        return True
+    last = item & COUNTED != 0
+    return not last if parameters[P_FIRST] else last
+
+
+@kernel
+def other_copy(s, queue, place):
+    """Where the copy of a marker in the other queue is, as a place there, -1: gone.
+
+    Of equal markers none of whose copies has come out, the queues have the same ones in the same order.
+    """
+    first, other = start_of(s, queue), 2 * Q_RX + 1 - queue
+    item, equal = s[first + place], 0
+    if item & COUNTED:
+        return -1
+    for i in range(place):
+        equal += 1 if s[first + i] == item else 0
+    first = start_of(s, other)
+    for i in range(s[S_COUNTS + other]):
+        if s[first + i] == item:
+            if equal == 0:
+                return i
+            equal -= 1
+    return -1
+
+
+@kernel
+def forget_copies(s):
+    """The CPU restarts and no longer knows which markers have come out of one queue: they will never count."""
+    for queue in (Q_RX, Q_RX + 1):
+        for place in range(s[S_COUNTS + queue] - 1, -1, -1):
+            if s[start_of(s, queue) + place] & COUNTED:
+                remove(s, queue, place)
 
 
 @kernel
@@ -208,7 +288,7 @@ def out_of(s, role, key, packet):
 
 
 @kernel
-def carry_out(parameters, analysis, protocol, s, role, key, command, context, packet, chosen):
+def carry_out(parameters, analysis, protocol, s, role, key, command, context, packet, chosen, source):
     """One command; returns violations, and bit 30 where the packet of the event found a place."""
     placed = 1 << 30
     code = command[K_CODE]
@@ -228,11 +308,11 @@ def carry_out(parameters, analysis, protocol, s, role, key, command, context, pa
     if code == C_BOUNCE:
         wrong = push(s, Q_TX, EV_BOUNCED | key << I_KEY | packet << I_ID)
         if parameters[P_BFENCE]:
-            wrong |= put(parameters, s, Q_TX, fence_behind(s, key))
+            wrong |= put(parameters, s, Q_TX, fence_behind(s, key), -1)
         return placed | wrong
     if code == C_PUNT_ABSENT or code == C_PUNT_WATCHED or code == C_PUNT_DEPARTED:
         item = write_item(command[K_KIND], key, command, command[K_N], 0, packet, analysis)
-        return placed | push(s, home(parameters, key, chosen), item)
+        return placed | push(s, home(parameters, s, key, packet, chosen), item)
     if code == C_SEND or code == C_PUT:
         mask = s[b + B_CONTEXT + role]
         item = write_item(command[K_KIND], key, command, command[K_N], mask, -1, analysis)
@@ -240,9 +320,9 @@ def carry_out(parameters, analysis, protocol, s, role, key, command, context, pa
             return 0
         if code == C_SEND or parameters[P_INSTANT]:
             return _send(parameters, s, Q_TO_CPU if role == NIC else Q_TO_NIC, item)
-        # A spread protocol's fence goes through one queue.
-        fence = Q_RX + (0 if parameters[P_SPREAD] else key % parameters[P_QUEUES])
-        return put(parameters, s, fence if role == NIC else Q_TX, item)
+        if role == NIC:
+            return put_rx(parameters, s, key, item, source)
+        return put(parameters, s, Q_TX, item, source)
     if code == C_TAKE_CONTEXT or code == C_CLEAR_CONTEXT:
         s[b + B_CONTEXT + role] = context if code == C_TAKE_CONTEXT else 0
         return 0
@@ -268,7 +348,7 @@ def _held(parameters, analysis, protocol, s, role, key, command, chosen):
         held >>= 3
         if code == C_FLUSH:
             item = write_item(command[K_KIND], key, command, n, 0, packet, analysis)
-            wrong |= push(s, home(parameters, key, chosen), item)
+            wrong |= push(s, home(parameters, s, key, packet, chosen), item)
             n += 1
         elif code == C_DRAIN:
             wrong |= apply(protocol, s, role, key, packet) | out_of(s, role, key, packet)
@@ -293,7 +373,9 @@ def word_of(s, b, role, node, item, message, facts):
 
 
 @kernel
-def happen(parameters, analysis, protocol, s, role, key, event, row, item, packet, chosen, message, out):
+def happen(
+    parameters, analysis, protocol, s, role, key, event, row, item, packet, chosen, source, message, out
+):
     """Take one event on one side of the model.
 
     Args:
@@ -303,6 +385,7 @@ def happen(parameters, analysis, protocol, s, role, key, event, row, item, packe
         item: the message or tag, 0 for none.
         packet: number of the packet that the event brings, -1: none.
         chosen: RX queue of punts, for protocols that spread them.
+        source: the ring that a marker came from, -1: the event is no marker.
         message: the item as :func:`word_of` read it.
         out: scratch, as the interpreter wants it.
 
@@ -323,7 +406,7 @@ def happen(parameters, analysis, protocol, s, role, key, event, row, item, packe
         failed = failed or out[i, K_CODE] == C_FAIL
         taken = taken or out[i, K_CODE] == C_TAKE_CONTEXT
         wrong |= carry_out(
-            parameters, analysis, protocol, s, role, key, out[i], item >> I_MASK & 31, packet, chosen
+            parameters, analysis, protocol, s, role, key, out[i], item >> I_MASK & 31, packet, chosen, source
         )
     if event == EV_WB and role == CPU:
         copy_arrives(protocol, s, key, message[M_G], item >> I_MASK & 31)

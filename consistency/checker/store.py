@@ -1,8 +1,9 @@
 """Where states are kept: an arena of short forms in order of discovery, and an open-addressing table of them.
 
 A slot of the table is the upper 32 bits of a state's hash over its number + 1, and the hash's uppermost bits say which
-slot: so a larger table is filled in the order of the old one, without a look at the states. Exactly: a slot whose bits agree is compared word
-by word. With hash compaction only a 64-bit hash of each state stays, and the arena forgets what has been expanded.
+slot: so a larger table is filled in the order of the old one, without a look at the states. Exactly: a slot whose bits
+agree is compared word by word. With hash compaction only a 64-bit hash of each state stays, and the arena forgets what
+has been expanded.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from .layout import STORED_MAX
 from .moves import MOVES_MAX
 
 MAX_LOAD_PERCENT = 60
+LARGE = 1 << 26  # bytes of an array from which on it grows by eighths
 # Words of `counters`.
 (
     N_NEXT,  # number of the next state to expand
@@ -63,7 +65,7 @@ class Store(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """Memory that the arrays may grow into before the next doubling."""
+        """Memory of all arrays."""
         return sum(array.nbytes for array in self)
 
 
@@ -86,7 +88,7 @@ def make_store(liveness: bool, compact: bool, states: int = 1 << 14) -> Store:
 
 
 def grown(store: Store) -> Store:
-    """The store with twice the room wherever there may soon be none."""
+    """The store with more room wherever there may soon be none; its arrays change in place, but for the table."""
     states, words, edges = (int(store.counters[i]) for i in (N_STATES, N_WORDS, N_EDGES))
     window = states - int(store.counters[N_FIRST])
     changed = {}
@@ -99,7 +101,7 @@ def grown(store: Store) -> Store:
         changed["parents"] = _longer(store.parents, states + room)
         for name in ("hashes", "quiet", "edge_starts"):
             if len(getattr(store, name)):
-                changed[name] = _longer(getattr(store, name), states + room)
+                changed[name] = _longer(getattr(store, name), len(changed["parents"]))
     if len(store.edges) and edges + MOVES_MAX >= len(store.edges):
         changed["edges"] = _longer(store.edges, edges + MOVES_MAX)
     if states * 100 >= len(store.table) * MAX_LOAD_PERCENT - room * 100:
@@ -111,10 +113,10 @@ def grown(store: Store) -> Store:
 
 
 def _longer(array: np.ndarray, at_least: int) -> np.ndarray:
-    # Pages that are not touched yet cost nothing.
-    longer = np.empty(max(2 * len(array), at_least + 1), array.dtype)
-    longer[: len(array)] = array
-    return longer
+    # In place: the system moves the pages of a large block, so that nothing large is there twice.
+    more = len(array) if array.nbytes < LARGE else len(array) // 8
+    array.resize(max(len(array) + more, at_least + 1), refcheck=False)  # no one else holds it
+    return array
 
 
 @kernel

@@ -23,6 +23,7 @@ from ..vocabulary import (
 )
 from . import layout as L
 from .ghosts import DISABLED
+from .model import P_EVERY
 from .moves import (
     MOVE_ARRIVE,
     MOVE_BFENCE,
@@ -36,13 +37,15 @@ from .moves import (
     MOVE_TO_CPU,
     MOVE_TO_NIC,
     MOVE_TX,
+    NO_COUNT,
     NO_EVENT,
     WAITS,
     list_moves,
     look,
     make,
 )
-from .search import Scratch, System, first_state, make_scratch, next_state
+from .search import Scratch, System, first_state, make_scratch, next_state, number_packets
+from .step import is_marker, other_copy
 from .store import is_same
 
 if TYPE_CHECKING:
@@ -220,8 +223,9 @@ class _Tracer:
         raise AssertionError("the way to a violation cannot be found again")
 
     def _leads_to(self, store: object, target: int) -> bool:
-        scratch = self.scratch
-        length = L.pack(scratch.t, self.keys, scratch.words)
+        scratch, t = self.scratch, self.scratch.t.copy()
+        number_packets(self.system, t)
+        length = L.pack(t, self.keys, scratch.words)
         h = L.hash_of(scratch.words, 0, length)
         return bool(is_same(store, target, scratch.words, length, np.uint64(h)))
 
@@ -252,7 +256,9 @@ class _Tracer:
         def at(queue: int, place: int) -> int:
             return int(s[L.start_of(s, queue) + place])
 
+        b, flow = (b & 1, b >> 1) if kind == MOVE_ARRIVE else (b, 0)
         of = f" of key {b + 1}" if self.keys > 1 else ""
+        of += f" of flow {flow + 1}" if kind == MOVE_ARRIVE and self.verdict.model.flows > 1 else ""
         if kind == MOVE_ARRIVE and EVENT_NAMES[a] == "untagged":
             return "nic", b, f"packet {int(s[L.S_ENTERED]) + 1}{of} is punted by an earlier stage"
         if kind == MOVE_BFENCE:
@@ -287,8 +293,8 @@ class _Tracer:
 
     def _does(self, row: int) -> str:
         """The chosen row's actions."""
-        if row in (NO_EVENT, WAITS):
-            return "waits behind what was bounced" if row == WAITS else ""
+        if row in (NO_EVENT, WAITS, NO_COUNT):
+            return {WAITS: "waits behind what was bounced", NO_COUNT: "does not count"}.get(row, "")
         if row == -1:
             return "ignored"
         if row < 0 or self.system.protocol.rows["next"][row] < 0:
@@ -297,6 +303,7 @@ class _Tracer:
 
     def _follow(self, s: np.ndarray, raw: np.ndarray, kind: int, a: int, b: int, number: int) -> None:
         """Keep account of what is on its way."""
+        gone = self._gone(s, kind, a, b)
         for queue in range(L.QUEUES):
             ring = self.rings[queue]
             ordered = queue in (L.Q_RX, L.Q_RX + 1, L.Q_TX) or not self.verdict.model.lossy
@@ -313,8 +320,8 @@ class _Tracer:
                     had -= 1
                 else:
                     self._taken(ring, int(s[L.start_of(s, queue) + a]), number)
-            if kind == MOVE_DROP and queue == a:
-                ring.pop(b).dropped = number
+            for place in [place for where, place in gone if where == queue]:
+                ring.pop(place).dropped = number
                 had -= 1
             crashed = kind == MOVE_NIC_CRASH and queue == L.Q_TX
             if crashed or (kind == MOVE_LOSE and queue in (L.Q_TO_NIC, L.Q_TO_CPU)):
@@ -326,6 +333,18 @@ class _Tracer:
                 item = int(raw[L.start_of(raw, queue) + place])
                 ring.append(Sent(item, queue, label(item), number))
                 self.sent.append(ring[-1])
+
+    def _gone(self, s: np.ndarray, kind: int, a: int, b: int) -> list[tuple[int, int]]:
+        """Queue and place, from the last on, of what rings drop, and of copies of markers that never count then."""
+        every = self.system.parameters[P_EVERY]
+        rx = (L.Q_RX, L.Q_RX + 1)
+        if kind == MOVE_DROP:
+            other = other_copy(s, a, b) if every and a in rx and is_marker(s[L.start_of(s, a) + b]) else -1
+            return [(a, b)] + [(rx[1 - a], int(other))] * (other >= 0)
+        if kind == MOVE_CPU_CRASH and every:
+            places = [(q, i) for q in rx for i in range(int(s[L.S_COUNTS + q]))]
+            return [(q, i) for q, i in reversed(places) if int(s[L.start_of(s, q) + i]) & L.COUNTED]
+        return []
 
     def _taken(self, ring: list[Sent], item: int, number: int) -> None:
         """A message of the set was delivered: the newest that says the same, numbers of tenancies apart."""

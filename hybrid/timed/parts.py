@@ -11,6 +11,7 @@ from oppcache.consistency import Protocol, load_protocol
 from oppcache.consistency import lower as lower_protocol
 from oppcache.consistency.lower import ProtocolArrays
 from oppcache.fastpath import Profile, load_profile
+from oppcache.opp.errors import InputError, Problems
 from oppcache.opp.lower import Lowered, lower
 
 from ..placement import Placement, place
@@ -49,7 +50,7 @@ def gather(setup: Setup, ask: Callable[..., Any] = make_anew) -> Parts:
     program, rules = id(setup.program), setup.rules
     lowered = ask(lambda: lower(setup.program), "lowered", program)
     profile = ask(lambda: limited(load_profile(setup.profile), rules), "profile", setup.profile, rules)
-    protocol = ask(lambda: load_protocol(setup.protocol), "protocol", setup.protocol)
+    protocol = ask(lambda: _runnable(setup.protocol), "protocol", setup.protocol)
     instant = protocol.instantaneous
     placed = without_limit(profile) if rules.algorithm else profile
     placement = ask(
@@ -65,3 +66,24 @@ def gather(setup: Setup, ask: Callable[..., Any] = make_anew) -> Parts:
         ask(lambda: load_policy(setup.eviction), "eviction", setup.eviction),
         ask(lambda: load_admission(setup.admission), "admission", setup.admission),
     )
+
+
+def _runnable(source: str) -> Protocol:
+    """Load a protocol that the engine can run.
+
+    Raises:
+        InputError: it wants its packets or markers in other RX queues than those that the engine chooses.
+    """
+    protocol, problems = load_protocol(source), Problems()
+    for key, got, built in (
+        ("steering", protocol.steering, "home"),
+        ("fences", protocol.fences, "one-queue"),
+    ):
+        if got != built:
+            told = (
+                f"{key}: got {got!r}, expected {built!r}; verify checks others, simulations do not run them"
+            )
+            problems.add(told, protocol.mark)
+    if problems:
+        raise InputError(problems.items)
+    return protocol

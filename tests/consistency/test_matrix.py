@@ -8,7 +8,7 @@ from oppcache.consistency import load_protocol, protocol_names
 from oppcache.consistency.matrix import SMALL, claimed, measure, model_of
 from oppcache.consistency.vocabulary import FAULTS
 
-STRONG = ("cas", "cas-hold", "output-commit")
+STRONG = ("cas", "cas-hold", "cas-hold-queues", "output-commit")
 
 
 @pytest.mark.parametrize("fault", [fault.name for fault in FAULTS])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,17 +11,58 @@ from oppcache.consistency import load_protocol
 from oppcache.consistency.checker import Model
 from oppcache.consistency.mutant_ladder import LADDER, Ladder, Outcome, in_words, read_results
 from oppcache.consistency.mutant_page import page, sort_out
-from oppcache.consistency.mutants import mutants
+from oppcache.consistency.mutants import Mutant, mutants
+from oppcache.consistency.table import Protocol, Row
 from oppcache.opp.yaml_source import load_yaml
 
 DOCS = Path(__file__).parents[2] / "docs"
 RESULTS = Path(__file__).with_name("row_mutants")
 
 
-def test_mutants_change_one_row_each_and_differ() -> None:
-    protocol = load_protocol("cas-hold")
-    names = [mutant.name for mutant in mutants(protocol)]
-    assert len(names) == len(set(names)) > 300
+@pytest.mark.parametrize("name", ["cas-hold", "cas-hold-queues", "write-through"])
+def test_mutants_change_one_row_each_and_differ(name: str) -> None:
+    protocol = load_protocol(name)
+    made = list(mutants(protocol))
+    names = [mutant.name for mutant in made]
+    assert len(names) == len(set(names)) > (300 if name.startswith("cas") else 20)
+    for mutant in made:
+        assert replace(mutant.protocol, roles=protocol.roles) == protocol
+        old, new = changed_row(protocol, mutant)
+        edits = [old.guards != new.guards, old.actions != new.actions, old.next != new.next]
+        assert sum(edits) == 1, mutant.name
+        assert len(old.guards) - len(new.guards) == edits[0] == mutant.widens
+        assert len(old.actions) - len(new.actions) == edits[1]
+        assert replace(new, guards=old.guards, actions=old.actions, next=old.next) == old
+
+
+def changed_row(protocol: Protocol, mutant: Mutant) -> tuple[Row, Row]:
+    """The one row in which a mutant's table differs, wherever states share it, as it was and as it is."""
+    found: list[tuple[str, Row, Row]] = []
+    for side, role in protocol.roles.items():
+        other = mutant.protocol.roles[side]
+        assert replace(other, states=role.states) == role
+        assert list(other.states) == list(role.states)
+        for name, state in role.states.items():
+            assert replace(other.states[name], cells=state.cells) == state
+            assert list(other.states[name].cells) == list(state.cells)
+            for event, rows in state.cells.items():
+                changed = other.states[name].cells[event]
+                if changed == rows:
+                    continue
+                was, others = split(rows, mutant.row)
+                now, same = split(changed, mutant.row)
+                assert others == same
+                assert len(was) == len(now) == 1
+                found.append((side, was[0], now[0]))
+    assert found, mutant.name
+    assert all(one == found[0] for one in found)
+    assert found[0][0] == mutant.place[0]
+    return found[0][1:]
+
+
+def split(rows: tuple[Row, ...], place: Row) -> tuple[list[Row], list[Row]]:
+    """Rows that stand in the file where this one does, and the others."""
+    return [row for row in rows if row.mark == place.mark], [row for row in rows if row.mark != place.mark]
 
 
 @pytest.mark.parametrize(

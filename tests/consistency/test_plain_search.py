@@ -63,3 +63,41 @@ def test_and_so_it_does_with_a_strong_protocol_and_its_mistakes(
     plain = plain_protocol.PlainSearch(protocol, **bounds)
     plain.run(depth)
     assert plain.found == shallow(steps_to(protocol, bounds), depth)
+
+
+LATE_PACKET = (
+    "[count-try, process, send watch], next: trying",
+    "[count-try, process, take-n, put efence, send install]",
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "bounds", "depths"),
+    [
+        ("naive", "", "", {"packets": 2, "promotions": 1, "demotions": 1, "flows": 2}, (6, 8)),
+        ("drain", "", "", {"packets": 2, "promotions": 1, "nic_crashes": 1, "flows": 2}, (5, 7)),
+        ("naive", "", "", {"packets": 2, "promotions": 1, "cpu_crashes": 1, "flows": 2}, (5, 7)),
+        ("naive", "idea:", "steering: flow\nidea:", {"packets": 3, "promotions": 1, "flows": 3, "queues": 2}, (5, 6)),
+        ("cas-hold-queues", "", "", {"packets": 2, "promotions": 1, "flows": 2, "queues": 2}, (4, 7)),
+        ("cas-hold-queues", "", "", {"packets": 2, "promotions": 1, "ring_drops": 1, "flows": 2, "queues": 2}, (3, 6)),
+        ("cas-hold-queues", "fences: every-queue", "", {"packets": 1, "promotions": 1, "flows": 2, "queues": 2}, (6, 8)),
+        ("cas-hold-queues", "steering: flow", "steering: spread", {"packets": 2, "promotions": 1, "queues": 2}, (4, 7)),
+        ("cas-hold-queues", *LATE_PACKET, {"packets": 2, "promotions": 1, "flows": 2, "queues": 2}, (4, 8)),
+    ],
+    ids=["weak", "nic-crash", "cpu-crash", "weak-queues", "queues", "ring-drop", "one-fence", "spread", "late-packet"],
+)  # fmt: skip
+def test_and_so_it_does_with_several_flows_of_a_context_and_queues(
+    name: str,
+    old: str,
+    new: str,
+    bounds: dict[str, int],
+    depths: tuple[int, int],
+    plain_protocol: ModuleType,
+    full: bool,
+) -> None:
+    text = protocol_path(name).read_text(encoding="utf-8")
+    assert old in text
+    protocol = protocol_from_text(text.replace(old, new, 1) if old else text)
+    plain = plain_protocol.PlainSearch(protocol, **bounds)
+    plain.run(depths[full])
+    assert plain.found == shallow(steps_to(protocol, bounds), depths[full])

@@ -112,7 +112,7 @@ def test_a_file_works_where_a_name_does(tmp_path: Path) -> None:
         ("idea: hand over", "idee: hand over", "a protocol has no key 'idee' (did you mean 'idea'?)"),
         ("gives_up: a lot", "gives_up: a lot\nmatrix: {ordr: [none]}", "unknown property 'ordr' (did you mean 'order'"),
         ("gives_up: a lot", "gives_up: a lot\nmatrix: {order: [crash]}", "unknown fault 'crash'"),
-        ("gives_up: a lot", "gives_up: a lot\nsteering: any", "steering: got 'any', expected home or spread"),
+        ("gives_up: a lot", "gives_up: a lot\nsteering: any", "steering: got 'any', expected home, flow or spread"),
         ("ignore: [want-promote]", "ignore: [want-promote, ctx]", "ctx: this state has a cell for it already"),
         ("ignore: [want-promote]", "ignore: [want-promote, wb]", "cpu: a cell for 'wb', but the NIC never sends it"),
         ("doc: waits", "doc: waits\n      timer: resent", "timer: got 'resent', expected none or resend or"),

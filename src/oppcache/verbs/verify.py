@@ -45,6 +45,9 @@ def verify(
     untagged: Annotated[
         int, typer.Option(help="Packets that an earlier stage may punt, so that they come without a tag.")
     ] = 0,
+    flows: Annotated[
+        int, typer.Option(help="Flows that the packets of a key belong to; each keeps its own order.")
+    ] = 1,
     no_timers: Annotated[
         bool, typer.Option("--no-timers", help="A protocol must get on without a timer: nothing is lost.")
     ] = False,
@@ -69,6 +72,7 @@ def verify(
     model = Model(
         keys, packets, promotions, demotions, nic_crashes, cpu_crashes, ring_drops, queues,
         channel is Channel.lossy, not safety_only, not no_timers, untagged,
+        flows=flows,
     )  # fmt: skip
     loaded = load_protocol(protocol, Mark("PROTOCOL"))
     verdict = check(loaded, model, compact=hash_compact, progress=None if Settings.quiet else _progress())

@@ -9,6 +9,7 @@ import pytest
 
 from oppcache.hybrid import Cpu, Setup, simulate
 from oppcache.opp import load_program
+from oppcache.opp.errors import InputError
 from oppcache.opp.fields import W_IP_DST, W_IP_SRC, W_L4_DPORT, W_L4_SPORT
 from oppcache.opp.machine import Machine
 from oppcache.slowpath import Service
@@ -94,3 +95,11 @@ def test_one_way_offload_loses_what_was_under_way() -> None:
     """At 20 M packets/s later packets of a flow are on the CPU when its copy reaches the NIC."""
     metrics, _ = run("one-way", CONTEXTS, "20Mpps")
     assert metrics["lost_updates"] > 0
+
+
+def test_a_table_for_queues_that_the_engine_does_not_choose_is_refused() -> None:
+    with pytest.raises(
+        InputError, match=r"cas-hold-queues\.yaml:1:1: steering: got 'flow', expected 'home'"
+    ) as told:
+        run("cas-hold-queues", CONTEXTS)
+    assert "fences: got 'every-queue', expected 'one-queue'" in str(told.value)
