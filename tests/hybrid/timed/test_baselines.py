@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from oppcache.consistency.library import protocol_path
 from oppcache.hybrid import Cpu, Setup, simulate
+from oppcache.hybrid.timed.run import TimedRun
 from oppcache.opp import load_program
 from oppcache.opp.errors import InputError
 from oppcache.opp.fields import W_IP_DST, W_IP_SRC, W_L4_DPORT, W_L4_SPORT
@@ -97,9 +100,14 @@ def test_one_way_offload_loses_what_was_under_way() -> None:
     assert metrics["lost_updates"] > 0
 
 
-def test_a_table_for_queues_that_the_engine_does_not_choose_is_refused() -> None:
+def test_a_table_for_queues_that_the_engine_does_not_choose_is_refused(tmp_path: Path) -> None:
+    text = protocol_path("cas").read_text(encoding="utf-8")
+    file = tmp_path / "spread.yaml"
+    file.write_text(text.replace("idea:", "steering: spread\nfences: every-queue\nidea:"), encoding="utf-8")
     with pytest.raises(
-        InputError, match=r"cas-hold-queues\.yaml:1:1: steering: got 'flow', expected 'home'"
+        InputError, match=r"spread\.yaml:1:1: steering: got 'spread', expected 'home'"
     ) as told:
-        run("cas-hold-queues", CONTEXTS)
+        TimedRun(Setup(load_program(PROGRAM), traffic("50kpps"), CONTEXTS, protocol=str(file)))
     assert "fences: got 'every-queue', expected 'one-queue'" in str(told.value)
+    with pytest.raises(InputError, match=r"'cas-hold-queues' is not available in this version"):
+        run("cas-hold-queues", CONTEXTS)
