@@ -115,7 +115,7 @@ def test_a_file_works_where_a_name_does(tmp_path: Path) -> None:
         ("gives_up: a lot", "gives_up: a lot\nsteering: any", "steering: got 'any', expected home, flow or spread"),
         ("ignore: [want-promote]", "ignore: [want-promote, ctx]", "ctx: this state has a cell for it already"),
         ("ignore: [want-promote]", "ignore: [want-promote, wb]", "cpu: a cell for 'wb', but the NIC never sends it"),
-        ("doc: waits", "doc: waits\n      timer: resent", "timer: got 'resent', expected none or resend or"),
+        ("doc: waits", "doc: waits\n      timer: resent", "timer: got 'resent', expected none, resend, hold_timeout or"),
         ("doc: waits", "doc: waits\n      timer: resend", "cpu state 'nic-owned' has no cell for 'timeout'"),
         ("doc: waits", "doc: waits\n      like: ownss", "unknown state above 'ownss' (did you mean 'owns'?)"),
     ],
