@@ -45,7 +45,7 @@ class Resolved:
     traffic_files: tuple[Path, ...]
     eviction: str | Path
     admission: str | Path | dict[str, Any]
-    profile: str | Path = "ideal"
+    profile: str | Path = "netfpga-sume"
 
     def files(self) -> list[Path]:
         """Files of the user's that a run depends on."""
@@ -92,7 +92,6 @@ def check(
     packets = _check_traffic(tree, experiment, folder, problems, memory)
     program, parameters = _check_program(tree, experiment, folder, problems, memory)
     eviction = _check_eviction(tree, experiment, folder, problems, memory)
-    _check_time(tree, experiment, eviction, problems)
     _check_unit(tree, experiment, eviction, problems)
     admission = _check_admission(tree, experiment, folder, problems, memory)
     if program is not None:
@@ -266,24 +265,6 @@ def is_timed(experiment: Experiment) -> bool:
     return takes_time(
         nic.profile, experiment.consistency.protocol, nic.organisation or "", algorithm, nic.entries
     )
-
-
-def _check_time(tree: MarkedDict, experiment: Experiment, eviction: str | Path, problems: Problems) -> None:
-    """What needs to know the lookups beforehand needs a machine that takes no time."""
-    from oppcache.cache import eviction_names, load_policy
-
-    if isinstance(eviction, str) and eviction not in eviction_names():
-        return
-    try:
-        ahead = load_policy(eviction).needs_next_use
-    except InputError:
-        return
-    if ahead and is_timed(experiment):
-        message = (
-            f"cache.eviction: {experiment.cache.eviction} knows the lookups to come, got a NIC or protocol that takes "
-            "time, expected nic.profile ideal and consistency.protocol instant, without organisation, entries and rules"
-        )
-        problems.add(message, mark_at(tree, ("cache", "eviction")))
 
 
 def _check_release(

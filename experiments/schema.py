@@ -70,7 +70,10 @@ class Nic(Section):
     """The fast path."""
 
     profile: str = Field(
-        default="ideal", title="NIC profile", description="a NIC model's name", examples=["ideal"]
+        default="netfpga-sume",
+        title="NIC profile",
+        description="a NIC model's name or file",
+        examples=["netfpga-sume", "ideal"],
     )
     contexts: Count = Field(default=4096, title="contexts per table")
     organisation: (
@@ -180,7 +183,10 @@ class Consistency(Section):
     """How a context moves between NIC and CPU, and how state stays one."""
 
     protocol: str = Field(
-        default="instant", title="protocol", description="a protocol's name", examples=["instant"]
+        default="cas-hold",
+        title="protocol",
+        description="a protocol's name or file",
+        examples=["cas-hold", "instant"],
     )
     stages: Literal["sandwich", "inclusion"] = Field(default="sandwich", title="order of stages")
     globals: Literal["by-class", "replicate", "local", "delta", "merge", "home-nic", "home-cpu", "escrow"] = (

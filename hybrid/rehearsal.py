@@ -7,7 +7,7 @@ distinct keys. What a program looks up does not depend on where its contexts are
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,20 +27,28 @@ class Rehearsal:
         next_uses: ``int64`` per lookup in the run's order: number, among the lookups of the same table, of the
             next lookup of the same key; −1 if there is none. Empty if it was not asked for.
         keys: ``int64`` per table: distinct keys looked up.
+        first: ``int64`` per packet and one more: number of its first lookup in the run. Empty with ``next_uses``.
     """
 
     next_uses: np.ndarray
     keys: np.ndarray
+    first: np.ndarray
+
+
+def nothing_rehearsed(tables: int) -> Rehearsal:
+    """What is known of a run that was not rehearsed."""
+    return Rehearsal(np.zeros(0, np.int64), np.zeros(tables, np.int64), np.zeros(0, np.int64))
 
 
 @kernel
-def _lookups(program, store, variables, vectors, start, seed, scratch, tables, records, at):
-    """Run packets and note every lookup's table and record from ``at[0]`` on; return where to go on."""
+def _lookups(program, store, variables, vectors, start, seed, scratch, tables, records, at, first):
+    """Run packets and note every lookup's table and record from ``at[0]`` on, each packet's first; return where to go on."""
     stages = program.stages.shape[0]
     for i in range(start, vectors.shape[0]):
         if not has_room(store, RESERVE) or at[0] + stages > records.shape[0]:
             return i
         vector = vectors[i]
+        first[i] = at[0]
         begin(scratch, vector, seed)
         stage = np.int64(0)
         while stage < stages:
@@ -71,7 +79,7 @@ def rehearse(lowered: Lowered, chunks: Iterable[np.ndarray], seed: int, *, next_
         lowered: the program.
         chunks: header vectors of the run, from its first packet; they are changed.
         seed: of the ``random`` operand.
-        next_uses: whether to compute them (13 bytes a lookup).
+        next_uses: whether to compute them (13 bytes a lookup, 8 a packet).
     """
     program = lowered.arrays._replace(
         entries=lowered.arrays.entries.copy()
@@ -79,10 +87,12 @@ def rehearse(lowered: Lowered, chunks: Iterable[np.ndarray], seed: int, *, next_
     store = make_store(program, capacity=4 * RESERVE)
     variables, scratch = program.globals.copy(), np.zeros(A.S_WORDS, np.uint64)
     tables, records = np.zeros(1 << 16, np.uint8), np.zeros(1 << 16, np.int32)
-    at = np.zeros(1, np.int64)
+    at, firsts = np.zeros(1, np.int64), []
     with np.errstate(all="ignore"):
         for vectors in chunks:
-            done = 0
+            done, first = 0, np.zeros(len(vectors), np.int64)
+            if next_uses:
+                firsts.append(first)
             while True:
                 done = int(
                     _lookups(
@@ -96,6 +106,7 @@ def rehearse(lowered: Lowered, chunks: Iterable[np.ndarray], seed: int, *, next_
                         tables,
                         records,
                         at,
+                        first,
                     )
                 )
                 if done == len(vectors):
@@ -108,10 +119,10 @@ def rehearse(lowered: Lowered, chunks: Iterable[np.ndarray], seed: int, *, next_
                     tables, records = (np.concatenate([a, np.zeros_like(a)]) for a in (tables, records))
     keys = store.tables["used"].astype(np.int64)
     if not next_uses:
-        return Rehearsal(np.zeros(0, np.int64), keys)
+        return replace(nothing_rehearsed(0), keys=keys)
     tables, records = tables[: at[0]], records[: at[0]]
-    first = np.concatenate([[0], np.cumsum(keys)]).astype(np.int64)
+    rows = np.concatenate([[0], np.cumsum(keys)]).astype(np.int64)
     numbers = np.bincount(tables, minlength=len(keys)).astype(np.int64)
     out = np.zeros(len(records), np.int64)
-    _next_uses(tables, records, first, np.full(first[-1] + 1, -1, np.int64), numbers, out)
-    return Rehearsal(out, keys)
+    _next_uses(tables, records, rows, np.full(rows[-1] + 1, -1, np.int64), numbers, out)
+    return Rehearsal(out, keys, np.concatenate([*firsts, at]))

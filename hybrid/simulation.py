@@ -28,7 +28,7 @@ from .counters import COUNTS, Count, Metric, metrics_of, ratio
 from .engine import Cache, engine, make_outcomes
 from .faults import impossible_slot
 from .flows import FlowCounter, counts_flows
-from .rehearsal import Rehearsal, rehearse
+from .rehearsal import Rehearsal, nothing_rehearsed, rehearse
 from .release import make_release
 from .series import HitSeries
 from .setup import RUNNABLE_PROTOCOLS, UNITS, Observer, Outcome, Setup, bundle_refusal
@@ -181,7 +181,7 @@ class ContextRun:
         if self.eviction.needs_next_use or self.eviction.needs_keys or self.admission.needs_keys:
             chunks = (chunk.vectors for chunk in self.setup.source.chunks(self.lowered.layout))
             return rehearse(self.lowered, chunks, self.setup.seed, next_uses=self.eviction.needs_next_use)
-        return Rehearsal(np.zeros(0, np.int64), np.zeros(len(self.lowered.arrays.tables), np.int64))
+        return nothing_rehearsed(len(self.lowered.arrays.tables))
 
     def run(self, progress: Progress | None, observe: Observer | None) -> Outcome:
         skip = int(self.setup.warmup * count_packets(self.setup)) if self.setup.warmup else 0

@@ -39,7 +39,7 @@ from oppcache.traffic import make_generator
 from ..account import FLOW_DTYPE, Tally, make_tally
 from ..flows import counts_flows
 from ..placement import Placement
-from ..rehearsal import rehearse
+from ..rehearsal import nothing_rehearsed, rehearse
 from ..release import make_release
 from ..setup import Setup
 from . import state as S
@@ -80,7 +80,7 @@ def build(setup: Setup, parts: Parts) -> S.World:
         protocol=parts.table,
         policies=_policies(setup, lowered, parts.eviction, parts.admission, tables),
         tally=make_tally(len(arrays.tables)),
-        rows=_rows(0, False),
+        rows=_rows(0, False, False),
         pool=_pool(_FIRST_ITEMS, words),
         touched=np.zeros((_FIRST_ITEMS, max(stages, 1)), np.int64),
         lines=np.zeros((1, 2), np.int64),
@@ -130,10 +130,10 @@ def _tables(setup: Setup, arrays: A.ProgramArrays, profile: Profile, placement: 
 def _policies(
     setup: Setup, lowered: Lowered, eviction: Eviction, admission: Admission, tables: Tables
 ) -> S.Policies:
-    keys = np.zeros(len(tables.rows), np.int64)
-    if eviction.needs_keys or admission.needs_keys:
+    future = nothing_rehearsed(len(tables.rows))
+    if eviction.needs_keys or admission.needs_keys or eviction.needs_next_use:
         chunks = (chunk.vectors for chunk in setup.source.chunks(lowered.layout))
-        keys = rehearse(lowered, chunks, setup.seed, next_uses=False).keys
+        future = rehearse(lowered, chunks, setup.seed, next_uses=eviction.needs_next_use)
     found: list[list[np.ndarray]] = []
     for kind, policy in (("eviction", eviction), ("admission", admission)):
         found.append(
@@ -141,7 +141,7 @@ def _policies(
                 make_state(
                     policy,
                     int(tables.rows["contexts"][t]),
-                    int(keys[t]),
+                    int(future.keys[t]),
                     seed=setup.seed,
                     component=f"cache.{kind}.{t}",
                     rtt_ns=setup.control.rtt,
@@ -155,7 +155,19 @@ def _policies(
     hooks = hooks_of(eviction, admission)
     release = make_release(setup.release, setup.program, [int(n) for n in tables.rows["contexts"]])
     lets_go, looks = int(hooks.releases or release.idle > 0), int(hooks.observes or release.ends)
-    return S.Policies(flat[0], at[0], flat[1], at[1], candidates, hooks, release, lets_go, looks)
+    return S.Policies(
+        flat[0],
+        at[0],
+        flat[1],
+        at[1],
+        candidates,
+        hooks,
+        release,
+        lets_go,
+        looks,
+        future.next_uses,
+        future.first,
+    )
 
 
 def _plan(placement: Placement) -> np.ndarray:
@@ -261,7 +273,7 @@ def _pool(count: int, words: int) -> S.Pool:
     )
 
 
-def _rows(count: int, several: bool) -> S.Rows:
+def _rows(count: int, several: bool, foreseen: bool) -> S.Rows:
     marks = np.zeros(count, S.MARK_DTYPE)
     marks["since"] = S.NOBODY
     waits = np.full((count if several else 0, S.W_WORDS), S.NOBODY, np.int64)
@@ -273,6 +285,7 @@ def _rows(count: int, several: bool) -> S.Rows:
         np.full((count, 4), S.NOBODY, np.int64),
         np.full((count, 3), S.NOBODY, np.int64),
         waits,
+        np.full(count if foreseen else 0, -1, np.int64),
     )
 
 
@@ -282,7 +295,8 @@ def place_rows(world: S.World) -> S.World:
     first = np.concatenate([[0], np.cumsum(capacity)]).astype(np.int64)
     total = int(first[-1])
     several = bool(world.knobs[S.P_SEVERAL])
-    flows, rows = np.zeros(total, FLOW_DTYPE), _rows(total, several)
+    foreseen = len(world.policies.next_uses) > 0
+    flows, rows = np.zeros(total, FLOW_DTYPE), _rows(total, several, foreseen)
     for role, entries in ((NIC, rows.nic), (CPU, rows.cpu)):
         fresh = np.zeros(ENTRY_WORDS, np.int64)
         reset_entry(world.protocol, role, fresh, False)

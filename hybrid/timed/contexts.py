@@ -19,6 +19,7 @@ from oppcache.opp.contexts import hash_key
 
 from ..counters import Count
 from ..release import slot_emptied, slot_taken
+from .future import next_use
 from .log import LOG_FREE, LOG_TAKE, note_context
 from .state import P_MOVE, STOP_FAULT, T_INSERTER, T_STOP
 
@@ -181,7 +182,7 @@ def choose_victim(w, table, record, row, now):
     if count < 0:
         return np.int64(-1)
     state = w.policies.eviction[w.policies.eviction_at[table] : w.policies.eviction_at[table + 1]]
-    slot = w.calls.victim(state, w.policies.candidates, count, record, now // 1000, np.int64(-1))
+    slot = w.calls.victim(state, w.policies.candidates, count, record, now // 1000, next_use(w, row))
     if slot == -1:
         return np.int64(-1)  # it declines
     loser = occupant(w.tables, table, slot)
@@ -198,7 +199,7 @@ def begin_owning(w, table, record, row, now):
     slot = w.rows.marks["slot"][row] - 1
     own(w.tables, table, slot)
     state = w.policies.eviction[w.policies.eviction_at[table] : w.policies.eviction_at[table + 1]]
-    w.calls.insert(state, slot, record, now // 1000, np.int64(-1))
+    w.calls.insert(state, slot, record, now // 1000, next_use(w, row))
     slot_taken(w.policies.release, table, slot, now // 1000)
 
 

@@ -27,6 +27,7 @@ from ..release import slot_used
 from .contexts import exists, fall_behind, nic_base, reckon, take_slot
 from .flushing import flush_later_stages
 from .following import follow
+from .future import next_use, note_next_use
 from .handover import RUN
 from .hazards import remember, see_stale, wait_for_hazard
 from .leaving import depart, lose_entering
@@ -87,6 +88,8 @@ def look(w, item, stage, table, record, vector):
     bit = _ONE << stage
     if items["seen"][item] & bit:
         return row
+    if w.policies.next_uses.shape[0] > 0:
+        note_next_use(w, item, row)
     items["seen"][item] |= bit
     items["flags"][item] |= LOOKED_UP
     if w.knobs[P_ORDERED] and items["leaver"][item] < 0 and table == w.knobs[P_FIRST_TABLE]:
@@ -248,7 +251,7 @@ def _note_use(w, item, stage, table, row, base, now):
     apply(w, item, stage, row, base)
     state = w.policies.eviction[w.policies.eviction_at[table] : w.policies.eviction_at[table + 1]]
     slot = w.rows.marks["slot"][row] - 1
-    w.calls.hit(state, slot, now // 1000, np.int64(-1))
+    w.calls.hit(state, slot, now // 1000, next_use(w, row))
     slot_used(w.policies.release, table, slot, now // 1000)
 
 

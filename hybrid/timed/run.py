@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,17 +58,13 @@ class TimedRun:
 
     def __init__(self, setup: Setup, parts: Parts | None = None, source: PacketSource | None = None) -> None:
         parts = parts or gather(setup)
+        setup = setup if source is None else replace(setup, source=source)
         self.setup = setup
-        self.source = source or setup.source
+        self.source = setup.source
         self.lowered: Lowered = parts.lowered
         self.profile = parts.profile
         self.eviction: Eviction = parts.eviction
         self.admission: Admission = parts.admission
-        if self.eviction.needs_next_use:
-            raise InputError(
-                f"eviction {self.eviction.name}: the order of lookups is not known beforehand where things take "
-                "time; it needs nic.profile ideal and protocol instant"
-            )
         compiled = engine()
         self._run_events = compiled.run
         calls = calls_of(self.eviction, self.admission, compiled.react, compiled.other)

@@ -102,6 +102,7 @@ class Rows(NamedTuple):
     held: np.ndarray  # int64[rows, 4]: first and last held packet on the NIC, on the CPU
     timers: np.ndarray  # int64[rows, 3]: when the side's timer runs out, then BFENCE's; NOBODY: none runs
     waits: np.ndarray  # int64[rows, W_WORDS]: see .fences; no rows where the program has one table
+    next_use: np.ndarray  # int64[rows]: see .future; no rows where no policy asks
 
 
 class Policies(NamedTuple):
@@ -116,6 +117,10 @@ class Policies(NamedTuple):
     release: Release
     lets_go: int  # 1: there may be slots to give up at a lookup, see .watching
     looks: int  # 1: a context is looked at after it was run
+    next_uses: (
+        np.ndarray
+    )  # int64 per lookup, and per packet its first one's number: see ..rehearsal; empty where no policy asks
+    first_lookup: np.ndarray
 
 
 class Departures(NamedTuple):

@@ -160,3 +160,35 @@ def test_the_same_setup_gives_the_same_numbers() -> None:
         return outcome.metrics
 
     assert once() == once()
+
+
+@pytest.mark.parametrize("eviction", ["lru", "belady"])
+@pytest.mark.parametrize("nf", ["stateful-firewall", "stateful-firewall-2stage"])
+def test_slow_traffic_hits_as_in_the_textbook(nf: str, eviction: str) -> None:
+    """Where every migration has ended before the next packet comes, time changes no hit, and no use that is foreseen."""
+    found = []
+    for organisation in ("", "fully-associative"):  # the second makes the run a timed one
+        setup = Setup(
+            load_program(f"nf:{nf}"), traffic("1kpps"), 64, eviction=eviction, organisation=organisation
+        )
+        assert setup.timed == bool(organisation)
+        metrics = simulate(setup).metrics
+        found.append({name: metrics[name] for name in ("context_hits", "hits", "promotions", "evictions")})
+    assert found[0] == found[1]
+    assert found[0]["evictions"] > 1000
+
+
+def test_foresight_beats_hindsight_in_time() -> None:
+    """Belady's bound, where things take time: more hits than any policy without foresight, by a margin."""
+    hits = {}
+    for eviction in ("belady", "lru", "sieve"):
+        setup = Setup(
+            load_program("nf:stateful-firewall-2stage"),
+            traffic(),
+            64,
+            eviction=eviction,
+            profile="netfpga-sume",
+            protocol="cas-hold",
+        )
+        hits[eviction] = simulate(setup).metrics["context_hits"]
+    assert hits["belady"] > 1.1 * max(hits["lru"], hits["sieve"])
