@@ -12,12 +12,14 @@ import yaml
 
 @pytest.fixture
 def experiment() -> dict[str, Any]:
-    """A sweep of 2 capacities × 2 policies on a few thousand generated packets."""
+    """A sweep of 2 capacities × 2 policies of the textbook's cache, on a few thousand generated packets."""
     return {
         "name": "small",
         "question": "Does a larger cache hit more often?",
         "program": {"nf": "stateful-firewall"},
         "traffic": {"generator": {"model": "caida-like", "flows": 200}, "packets": 3000},
+        "nic": {"profile": "ideal"},
+        "consistency": {"protocol": "instant"},
         "sweep": {"nic.contexts": [16, 64], "cache.eviction": ["fifo", "lru"]},
     }
 

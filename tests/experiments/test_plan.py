@@ -37,6 +37,7 @@ def test_all_mistakes_are_told_at_once_with_their_places(write: Write) -> None:
         "seeds: 0\n"
         "figures: [{y: hitrate, x: cache.eviction, kind: lin}]\n"
         "faults: {ring_drop: 1%}\n"
+        "consistency: {protocol: instant}\n"
     )
     told = problems(path)
     expected = [
@@ -69,10 +70,6 @@ def test_all_mistakes_are_told_at_once_with_their_places(write: Write) -> None:
         ({"program": {"opp": "mine.yaml"}}, "mine.yaml: no such file"),
         ({"nic": {"profile": "netfpga-sum"}}, "did you mean 'netfpga-sume'?"),
         ({"nic": {"profile": "my-nic.yaml"}}, "my-nic.yaml: no such file"),
-        (
-            {"nic": {"profile": "netfpga-sume"}, "cache": {"eviction": "belady"}},
-            "belady knows the lookups to come, got a NIC or protocol that takes time",
-        ),
         (
             {"consistency": {"protocol": "fetch"}},
             "'fetch' is not available in this version; available: buffer-forward, cas, cas-hold, cpu-only, drain",

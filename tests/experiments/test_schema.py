@@ -25,7 +25,7 @@ def read(**sections: Any) -> Experiment:
 
 def test_absent_keys_take_the_documented_values() -> None:
     e = read()
-    assert (e.nic.profile, e.nic.contexts) == ("ideal", 4096)
+    assert (e.nic.profile, e.nic.contexts, e.consistency.protocol) == ("netfpga-sume", 4096, "cas-hold")
     assert (e.link.rx, e.link.tx, e.link.bandwidth, e.link.ring) == (2_000, 2_000, 31.5e9, 4096)
     assert (e.control.rtt, e.control.inserts) == (10_000, 200e3)
     assert (e.cpu.cores, e.cpu.service, e.cpu.queue) == (2, 850, 4096)
