@@ -29,10 +29,14 @@ STATE_DTYPE = np.dtype(
         ("owns", np.int32),
         ("context", np.int32),
         ("timer", np.int32),  # index in TIMERS; 0: none
-        ("simple", np.int32),  # a packet here is processed, and nothing else happens
+        (
+            "simple",
+            np.int32,
+        ),  # PROCESSES: a packet here is run, and nothing else happens; PROCESSES_FIRST: it is run in any case
         ("exists", np.int32),
     ]
 )
+PROCESSES, PROCESSES_FIRST = 1, 2
 ROLE_DTYPE = np.dtype([("start", np.int32), ("restart", np.int32), ("states", np.int32)])
 
 
@@ -83,7 +87,7 @@ def lower_with_places(protocol: Protocol) -> tuple[ProtocolArrays, list[RowPlace
         roles[r] = (role.number(role.start), role.number(role.restart), len(role.states))
         for s, state in enumerate(role.states.values()):
             timer = TIMERS.index(state.timer)
-            states[r, s] = (state.owns, state.context, timer, is_simple(state.cells.get("packet", ())), 1)
+            states[r, s] = (state.owns, state.context, timer, running(state.cells.get("packet", ())), 1)
             for event, found in state.cells.items():
                 if not can_meet(role, state, event):
                     continue
@@ -112,9 +116,12 @@ def action_code(action: str) -> int:
     return ACTION[verb] + (ACTION_MESSAGE * (EVENT[message] + 1) if message else 0)
 
 
-def is_simple(rows: tuple[Row, ...]) -> bool:
-    """Whether a packet's cell says ``process`` and nothing else."""
-    return len(rows) == 1 and rows[0].actions == ("process",) and not rows[0].guards and not rows[0].next
+def running(rows: tuple[Row, ...]) -> int:
+    """Whether a packet's cell runs it whatever the guards say: 0, :data:`PROCESSES` or :data:`PROCESSES_FIRST`."""
+    if len(rows) == 1 and rows[0].actions == ("process",) and not rows[0].guards and not rows[0].next:
+        return PROCESSES
+    first = {row.actions[:1] for row in rows}
+    return PROCESSES_FIRST if first and first <= {("process",), ("process-keep",)} else 0
 
 
 def event_name(code: int) -> str:

@@ -399,7 +399,7 @@ PACKET_ACTIONS = {
 
 # What a state's timer may be, as the experiment's `consistency` keys name them; 0 is no timer.
 TIMERS = ("none", "resend", "hold_timeout", "writeback_interval")
-TIMER_RESEND, TIMER_WRITEBACK = 1, 3
+TIMER_RESEND, TIMER_HOLD, TIMER_WRITEBACK = 1, 2, 3
 TIMER_DOCS = (
     "no timer",
     "a message may be lost: send it again",

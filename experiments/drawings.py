@@ -27,7 +27,7 @@ def kinds() -> tuple[str, ...]:
 
 
 def kind_module(kind: str) -> ModuleType:
-    """Import a figure kind. It has ``SOURCE``, ``"results"`` or ``"series"``, and ``draw(axes, data)``."""
+    """Import a figure kind. It has ``SOURCE``, ``"results"``, ``"metrics"`` or ``"series"``, and ``draw(axes, data)``."""
     return importlib.import_module(f"oppcache.experiments.figures.{kind}")
 
 
@@ -96,11 +96,21 @@ def _check_figure(
         complain("y", spec.y, f"a metric such as {examples}", suggestion(spec.y))
     elif family == "context_hit_rate" and part and tables is not None and part not in tables:
         complain("y", spec.y, f"a table of the program: {', '.join(tables)}", near_miss(part, tables))
-    over_time = spec.kind in kinds() and kind_module(spec.kind).SOURCE == "series"
-    against = TIMES if over_time else tuple(swept)
-    what = "one of" if over_time else "a swept key:"
-    if spec.x not in against and spec.kind in kinds():
-        complain("x", spec.x, f"{what} {', '.join(against) or 'none is swept'}", near_miss(spec.x, against))
+    source = kind_module(spec.kind).SOURCE if spec.kind in kinds() else ""
+    if source == "metrics":
+        if find_metric(spec.x) is None:
+            complain("x", spec.x, "a metric such as control_messages_per_packet", suggestion(spec.x))
+        if spec.shade is not None and find_metric(spec.shade) is None:
+            complain("shade", spec.shade, "a metric such as anomaly_rate", suggestion(spec.shade))
+    elif source:
+        against = TIMES if source == "series" else tuple(swept)
+        what = "one of" if source == "series" else "a swept key:"
+        if spec.x not in against:
+            complain(
+                "x", spec.x, f"{what} {', '.join(against) or 'none is swept'}", near_miss(spec.x, against)
+            )
+        if spec.shade is not None:
+            complain("shade", spec.shade, f"none: a {spec.kind} has no shades", "")
     for key in spec.by:
         if key not in swept or key == spec.x:
             others = [name for name in swept if name != spec.x]

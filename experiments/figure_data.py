@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,6 +62,7 @@ class Group:
         low: ``float64[n]``, least over seeds.
         high: ``float64[n]``, greatest over seeds.
         bound: whether it is no policy but the best that any could do.
+        shade: ``float64[n]``, what the colour of each point shows; empty for most kinds.
     """
 
     label: str
@@ -70,6 +71,7 @@ class Group:
     low: np.ndarray
     high: np.ndarray
     bound: bool = False
+    shade: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ class FigureData:
         ordered: whether groups are told apart by a number.
         groups: of a figure from ``results.csv``.
         curves: of a figure from a series.
+        shade: what the colours of points show, None in most kinds.
+        note: what tells the points of one group apart, "" in most kinds.
     """
 
     spec: FigureSpec
@@ -106,6 +110,8 @@ class FigureData:
     ordered: bool = False
     groups: tuple[Group, ...] = ()
     curves: tuple[Curve, ...] = ()
+    shade: Axis | None = None
+    note: str = ""
 
 
 def value_text(value: Value) -> str:
@@ -150,6 +156,50 @@ def from_results(frame: polars.DataFrame, spec: FigureSpec, manifest: Mapping[st
         ordered=_ordered(row[1] for row in rows),
         groups=tuple(groups),
     )
+
+
+def from_metrics(frame: polars.DataFrame, spec: FigureSpec, manifest: Mapping[str, Any]) -> FigureData:
+    """Gather one metric against another: a group for each value of the first key of ``by``, in it a point for each of the
+    others, in the sweep's order; means over seeds. Points that lack a metric are left out.
+    """
+    wanted = [spec.x, spec.y, *([spec.shade] if spec.shade else [])]
+    columns = [frame[name].to_list() if name in frame.columns else [None] * len(frame) for name in wanted]
+    by = list(zip(*(frame[key].to_list() for key in spec.by), strict=True)) or [()] * len(frame)
+    points: dict[tuple[Value, ...], dict[tuple[Value, ...], list[list[float]]]] = {}
+    for key, *values in zip(by, *columns, strict=True):
+        if all(isinstance(value, int | float) for value in values):
+            points.setdefault(key[:1], {}).setdefault(key[1:], []).append(values)
+    groups = []
+    for first, rest in points.items():
+        of_seeds = [np.array(values, dtype=np.float64) for values in rest.values()]
+        mean = np.array([one.mean(axis=0) for one in of_seeds])
+        low, high = ([extreme(one[:, 1]) for one in of_seeds] for extreme in (np.min, np.max))
+        groups.append(
+            Group(
+                label=_label(first, spec.by[:1]),
+                x=mean[:, 0],
+                mean=mean[:, 1],
+                low=np.array(low),
+                high=np.array(high),
+                shade=mean[:, 2] if spec.shade else np.zeros(0),
+            )
+        )
+    return FigureData(
+        spec,
+        _title(manifest),
+        _y_axis(spec.x),
+        _y_axis(spec.y),
+        _legend(spec.by),
+        _seeds(manifest),
+        groups=tuple(groups),
+        shade=_y_axis(spec.shade) if spec.shade else None,
+        note=_note(spec.by[1:], list(dict.fromkeys(key[1:] for key in by))),
+    )
+
+
+def _note(keys: Sequence[str], values: Sequence[tuple[Value, ...]]) -> str:
+    """What the points of a group are of: ``contexts per table: 64, 256``."""
+    return f"{_legend(keys)}: {', '.join(_label(value, keys) for value in values)}" if keys else ""
 
 
 def from_series(frame: polars.DataFrame, spec: FigureSpec, manifest: Mapping[str, Any]) -> FigureData:

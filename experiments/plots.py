@@ -15,7 +15,7 @@ from oppcache.opp.errors import InputError, Mark
 
 from . import dress, store
 from .drawings import kind_module, kinds
-from .figure_data import FigureData, from_results, from_series
+from .figure_data import FigureData, from_metrics, from_results, from_series
 from .results import Results, load
 from .schema import FigureSpec
 
@@ -80,7 +80,8 @@ def figure_data(results: Results, spec: FigureSpec) -> FigureData | None:
             return None
         data = from_series(results.series(spec.y), spec, results.manifest)
         return data if any(len(curve.x) for curve in data.curves) else None
-    data = from_results(results.results, spec, results.manifest)
+    gather = from_metrics if kind_module(spec.kind).SOURCE == "metrics" else from_results
+    data = gather(results.results, spec, results.manifest)
     return data if any(len(group.x) for group in data.groups) else None
 
 

@@ -174,7 +174,9 @@ def manifest(plan: Plan, outcome: Outcome, command: Iterable[str]) -> dict[str, 
 def configuration(plan: Plan) -> dict[str, Any]:
     """Return the whole configuration with defaults and figures filled in; it can be run again as it stands."""
     dump = plan.experiment.model_dump(mode="json", exclude_none=True)
-    dump["figures"] = [figure.model_dump(mode="json") | {"by": list(figure.by)} for figure in plan.figures]
+    dump["figures"] = [
+        figure.model_dump(mode="json", exclude_none=True) | {"by": list(figure.by)} for figure in plan.figures
+    ]
     if plan.experiment.faults == Faults():
         dump.pop("faults")
     return dump

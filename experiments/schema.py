@@ -237,13 +237,19 @@ class FigureSpec(Section):
     """One figure: ``y`` against ``x``, one line (or bar) for each value of ``by``."""
 
     y: str = Field(title="y", description="a metric of results.csv")
-    x: str = Field(title="x", description="a swept key, or time or packets for kinds that draw a series")
+    x: str = Field(
+        title="x",
+        description="a swept key, or time or packets for kinds that draw a series, or a metric for a scatter",
+    )
     by: Annotated[
         tuple[str, ...],
         PlainValidator(freeform.read_by),
         PlainSerializer(list, when_used="json"),
         _free("swept keys that tell the lines apart", anyOf=[{"type": "string"}, _STRINGS]),
     ] = Field(default=(), title="by")
+    shade: str | None = Field(
+        default=None, title="shade", description="a metric that the colour of a scatter's points shows"
+    )
     kind: str = Field(default="line", title="kind", description="how it is drawn", examples=["line", "bar"])
 
 

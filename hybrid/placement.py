@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from oppcache.fastpath import Profile, fit
 from oppcache.opp.analysis import analyse
 from oppcache.opp.classes import ASSIGNED, GUARDED
-from oppcache.opp.dataflow import LOOKED_UP, entries_of, place_of
+from oppcache.opp.dataflow import GLOBAL, LOOKED_UP, Dataflow, ReadSite, WriteSite, entries_of, place_of
 from oppcache.opp.lower import Lowered
 from oppcache.opp.program import Program
 from oppcache.opp.sharing import PER_FLOW
@@ -28,6 +29,8 @@ class Placement:
         ordered: per stage, whether each context of its table is one connection's.
         may_overtake: whether packets of one connection can leave the NIC at different stages, so that one which does
             not may be done before an older one which did.
+        grouped: tables whose contexts have one home on the CPU, as packets run on several of them, or on globals, at once.
+        globals: by stage and lowered entry (−1: none), globals that a packet meets there and whose order matters, by number.
     """
 
     stages: tuple[bool, ...]
@@ -35,6 +38,8 @@ class Placement:
     entries: np.ndarray
     ordered: tuple[bool, ...]
     may_overtake: bool
+    grouped: frozenset[str] = frozenset()
+    globals: Mapping[tuple[int, int], tuple[int, ...]] = field(default_factory=dict)
 
 
 def place(program: Program, lowered: Lowered, profile: Profile, *, moves_take_time: bool) -> Placement:
@@ -51,7 +56,8 @@ def place(program: Program, lowered: Lowered, profile: Profile, *, moves_take_ti
     fitted = fit(program, profile)
     whole = {reason.code for reason in fitted.reasons}
     most = profile.number("pipeline.stages")
-    at_home = _at_home(program) if moves_take_time else set()
+    together = _at_home(program)
+    at_home = together if moves_take_time else set()
     runs, punted = [], []
     entries = np.ones(max(len(lowered.arrays.entries), 1), np.uint8)
     numbers = _entry_numbers(program, lowered)
@@ -70,7 +76,9 @@ def place(program: Program, lowered: Lowered, profile: Profile, *, moves_take_ti
         for stage, run, versions, one in zip(program.pipeline(), runs, punted, fitted.stages, strict=True)
     ]
     alone = leaves[:1] == [True] and not any(leaves[1:]) and counts_flows(program)
-    return Placement(tuple(runs), tuple(punted), entries, ordered, any(leaves) and not alone)
+    grouped = frozenset(s.table for s in program.pipeline() if s.name in together and s.table is not None)
+    met = _globals_met(program, numbers)
+    return Placement(tuple(runs), tuple(punted), entries, ordered, any(leaves) and not alone, grouped, met)
 
 
 def _at_home(program: Program) -> set[str]:
@@ -96,6 +104,30 @@ def _at_home(program: Program) -> set[str]:
             stages.add(stage.name)
             tables |= {stage.table, *searched, *(write.table for write in foreign)}
     return stages | {stage.name for stage in program.pipeline() if stage.table in tables - {None}}
+
+
+def _globals_met(
+    program: Program, numbers: Mapping[tuple[str, str], int]
+) -> dict[tuple[int, int], tuple[int, ...]]:
+    """Globals whose updates do not commute, where packets read or write them."""
+    kept = {
+        one.variable.variable for one in analyse(program).globals if one.variable.kind in (GUARDED, ASSIGNED)
+    }
+    if not kept:
+        return {}
+    flow = Dataflow(program)
+    number = {one: at for at, one in enumerate(v for v in flow.variables() if v.kind == GLOBAL)}
+    places = {stage.name: at for at, stage in enumerate(program.pipeline())}
+    met: dict[tuple[int, int], set[int]] = {}
+    sites: list[ReadSite | WriteSite] = [*flow.reads, *flow.writes]
+    for site in sites:
+        if site.variable not in kept:
+            continue
+        whole = isinstance(site, ReadSite) and site.how in ("condition", "match", "key")
+        entries = [-1, *(numbers[site.stage.name, e.name] for e in entries_of(site.stage))]
+        for entry in entries if whole else [numbers[site.stage.name, site.entry.name]]:
+            met.setdefault((places[site.stage.name], entry), set()).add(number[site.variable])
+    return {place_: tuple(sorted(found)) for place_, found in met.items()}
 
 
 def _entry_numbers(program: Program, lowered: Lowered) -> dict[tuple[str, str], int]:

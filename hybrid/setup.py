@@ -18,20 +18,21 @@ from .counters import Metric
 from .faults import Faults
 from .release import ReleaseSettings
 
-# Protocols whose tables the engine runs. The others keep outputs back, or fetch the context on every miss: they can be
-# checked, not simulated.
+# Protocols whose tables the engine runs.
 RUNNABLE_PROTOCOLS = (
     "buffer-forward",
     "cas",
     "cas-hold",
     "cpu-only",
     "drain",
+    "fetch",
     "forget",
     "freeze-drop",
     "instant",
     "naive",
     "nic-only",
     "one-way",
+    "output-commit",
     "write-through",
 )
 

@@ -275,13 +275,20 @@ MAX_SUBJECTS = 256
 S_CHOICES = S_SUBJECTS + MAX_SUBJECTS  # number of allocations that this packet made
 S_CHOICE_LIST = S_CHOICES + 1  # (value, 1 or 0 for found) of each, up to MAX_CHOICES
 MAX_CHOICES = 64
+# Contexts of other keys that were written since a driver last took note: how many, then table, record, version and witness
+# before; more than MAX_WRITTEN are not noted.
+S_WRITTEN = S_CHOICE_LIST + 2 * MAX_CHOICES
+S_WRITTEN_LIST = S_WRITTEN + 1
+MAX_WRITTEN, WRITTEN_WORDS = 64, 4
 # What is read ahead of the packets of a batch, see .ahead.
 AHEAD_PACKETS = 24
 MAX_AHEAD = 3  # keys of a packet
 # Direction + 1 (0: no key), hash, record + 1 (0: none), key.
 AHEAD_DIRECTION, AHEAD_HASH, AHEAD_RECORD, AHEAD_KEY = range(4)
 AHEAD_WORDS = AHEAD_KEY + MAX_KEY_WORDS
-S_AHEAD = S_CHOICE_LIST + 2 * MAX_CHOICES  # place of the packet among those read ahead, + 1; 0: it was not
+S_AHEAD = (
+    S_WRITTEN_LIST + WRITTEN_WORDS * MAX_WRITTEN
+)  # place of the packet among those read ahead, + 1; 0: it was not
 # Bit per word of the header vector that the packet's actions have changed (modulo 64).
 S_CHANGED = S_AHEAD + 1
 S_VISITS = S_CHANGED + 1  # how often each of the keys was looked up since the last reading

@@ -49,6 +49,7 @@ def begin(scratch, vector, seed):
     scratch[A.S_PORT] = _ZERO
     scratch[A.S_GONE] = _ZERO
     scratch[A.S_CHOICES] = _ZERO
+    scratch[A.S_WRITTEN] = _ZERO
     scratch[A.S_ROOT] = vector[W_ID]
     scratch[A.S_INDEX] = _ZERO
     scratch[A.S_MADE] = _ZERO
@@ -346,6 +347,7 @@ def _write(program, store, variables, w, at, own_table, own_record, own_base, ve
         if program.tables["event"][table] >= 0:
             announce(program, store, variables, table, base, vector, scratch)
         now = touch(program, store.memory, table, base, vector[W_NOW], np.bool_(True))
+        _note_written(store.memory, table, record, base, scratch)
         witness(store.memory, base, vector[W_ID])
     else:
         store.memory[base + C_STATE] |= _EXISTS
@@ -359,6 +361,17 @@ def _write(program, store, variables, w, at, own_table, own_record, own_base, ve
     else:
         _set_state_and_timers(program, store.memory, w, base, now)
     _store_results(program, store, variables, w, table, base, deleted, scratch)
+
+
+@kernel
+def _note_written(memory, table, record, base, scratch):
+    """Tell the driver that a context of another key is about to be written."""
+    count = np.int64(scratch[A.S_WRITTEN])
+    if count < A.MAX_WRITTEN:
+        at = A.S_WRITTEN_LIST + A.WRITTEN_WORDS * count
+        scratch[at], scratch[at + 1] = np.uint64(table), np.uint64(record)
+        scratch[at + 2], scratch[at + 3] = memory[base + A.C_VERSION], memory[base + A.C_WITNESS]
+        scratch[A.S_WRITTEN] = np.uint64(count + 1)
 
 
 @kernel

@@ -40,7 +40,11 @@ class Verdict:
 
 
 def check(
-    history: History, program: Program | None = None, outcome: Outcome | None = None, seed: int = 0
+    history: History,
+    program: Program | None = None,
+    outcome: Outcome | None = None,
+    seed: int = 0,
+    commits: bool = False,
 ) -> Verdict:
     """Check a history.
 
@@ -48,6 +52,7 @@ def check(
         history: of a run that has come to its end.
         program, outcome: what ran, and what it gave: replayed and compared if both are there.
         seed: of the run, for a program that draws.
+        commits: whether no crash may undo what a packet did that has left (``output-commit``).
     """
     objects = follow(history)
     findings = [*objects.findings, *_all_left(history), *_egress(history)]
@@ -56,7 +61,7 @@ def check(
         around = " ".join(f"{_word(step)} <{why}>" for step, why in order.cycle)
         findings.append(Finding("serial_cycles", f"no serial order: {around} {_word(order.cycle[0][0])}"))
     elif program is not None and outcome is not None and not findings:
-        findings += Replay(program, seed, history, objects, outcome).run(order.order)
+        findings += Replay(program, seed, history, objects, outcome, commits).run(order.order)
     lost = sum(left.verdict == LOST for left in history.departures.values())
     return Verdict(findings, order, objects.lost_updates, lost)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from oppcache.opp.reference_values import splitmix64
 
-from .records import CPU, NIC, Finding, History, Key, Step
+from .records import CPU, GLOBAL, NIC, Finding, History, Key, Step, named
 
 Copy = tuple[int, int]  # version, witness
 EMPTY: Copy = (0, 0)
@@ -65,7 +65,7 @@ class Lineage:
         if not known:
             yield Finding(
                 "stale_reads",
-                f"{who} meets version {version} of context {self.key}, which is no state of its history of "
+                f"{who} meets version {version} of {named(self.key)}, which is no state of its history of "
                 f"{len(self.packets)} updates",
             )
         elif version < len(self.packets):
@@ -73,12 +73,12 @@ class Lineage:
             if self.floor is None:
                 yield Finding(
                     "lost_updates",
-                    f"{who} meets version {version} of context {self.key}, without the updates of packets {lost}",
+                    f"{who} meets version {version} of {named(self.key)}, without the updates of packets {lost}",
                 )
             elif version < self.floor:
                 yield Finding(
                     "roll-back",
-                    f"{who} meets version {version} of context {self.key} after a crash that left at least "
+                    f"{who} meets version {version} of {named(self.key)} after a crash that left at least "
                     f"{self.floor}: packets {lost} are lost",
                 )
             self.go_back(version)
@@ -141,10 +141,10 @@ def _one(line: Lineage, step: Step, history: History) -> Iterator[Finding]:
         line.copies[NIC] = None
     else:
         side = ("the NIC", "the CPU")[step.side]
-        if line.copies[step.side] != copy:
+        if line.copies[step.side] != copy and line.key[0] != GLOBAL:
             yield Finding(
                 "copies",
-                f"packet {step.packet} meets a copy of context {line.key} that {side} was never given",
+                f"packet {step.packet} meets a copy of {named(line.key)} that {side} was never given",
             )
         yield from line.settle(copy, f"packet {step.packet} on {side}")
         yield from _apply(line, step, history)
@@ -153,14 +153,14 @@ def _one(line: Lineage, step: Step, history: History) -> Iterator[Finding]:
 def _apply(line: Lineage, step: Step, history: History) -> Iterator[Finding]:
     """Property 2 and the first half of property 3, and the packet's place in the order."""
     mark = step.packet, step.stage
-    if mark in line.seen:
-        yield Finding("duplicate_updates", f"packet {step.packet} is applied to context {line.key} twice")
+    if mark in line.seen and step.kind != "write":
+        yield Finding("duplicate_updates", f"packet {step.packet} is applied to {named(line.key)} twice")
     line.seen.add(mark)
     connection = history.arrivals[step.packet].connection
     before = line.newest.get(connection, -1)
     if connection >= 0 and step.packet < before:
         yield Finding(
-            "reorders", f"packet {step.packet} is applied to context {line.key} behind packet {before}"
+            "reorders", f"packet {step.packet} is applied to {named(line.key)} behind packet {before}"
         )
     line.newest[connection] = max(before, step.packet)
     line.order.append(mark)

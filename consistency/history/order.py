@@ -16,7 +16,7 @@ from itertools import pairwise
 from typing import Any
 
 from .objects import Fall, Objects
-from .records import DROPPED, LOST, History
+from .records import DROPPED, LOST, History, named
 
 Node = tuple[Any, ...]  # its kind, then what tells it apart
 PACKET, MOMENT, FALL = "packet", "moment", "fall"
@@ -67,7 +67,7 @@ def serialise(history: History, objects: Objects) -> Order:
             else:
                 nodes.append((PACKET, step[0]))
                 there.add(step[0])
-        graph.chain(nodes, f"at context {line.key}")
+        graph.chain(nodes, f"at {named(line.key)}")
     for packet in there:
         graph.node((PACKET, packet))
     _flows(graph, history)

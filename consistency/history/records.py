@@ -9,19 +9,39 @@ from oppcache.opp.reference_values import Verdict
 
 from ..vocabulary import CPU, NIC
 
-__all__ = ["CPU", "DROPPED", "LOST", "NIC", "Arrival", "Departure", "Finding", "History", "Key", "Step"]
+__all__ = [
+    "CPU",
+    "DROPPED",
+    "GLOBAL",
+    "LOST",
+    "NIC",
+    "Arrival",
+    "Departure",
+    "Finding",
+    "History",
+    "Key",
+    "Step",
+    "named",
+]
 
 LOST = -1
 DROPPED = int(Verdict.DROP)
 
-Key = tuple[int, int]  # (table, record): a context
+Key = tuple[int, int]  # (table, record): a context; (GLOBAL, number): a global that packets read
+GLOBAL = -1
+
+
+def named(key: Key) -> str:
+    """What a key is called in findings."""
+    return f"global {key[1]}" if key[0] == GLOBAL else f"context {key}"
 
 
 class Step(NamedTuple):
     """Something that happened to a context, or to all of them.
 
     Attributes:
-        kind: ``apply`` (a packet is about to be run on a side's copy), ``take`` (a side puts another copy in the place of
+        kind: ``apply`` (a packet is about to be run on a side's copy), ``write`` (a packet is about to write the copy of a context
+            of another key than it has looked up), ``global`` (a packet is about to read or write a global), ``take`` (a side puts another copy in the place of
             its own), ``free`` (the NIC has no copy any more), ``checkpoint`` (of all copies on the CPU), ``crash``.
         side: NIC or CPU.
         key: the context; None for checkpoints and crashes.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 from oppcache.opp.program import Program, Stage
@@ -38,6 +39,17 @@ class Outcome:
     globals: Mapping[str, int]
 
 
+NEVER: tuple[int, ContextState | None] = (-1, None)  # before the first packet
+
+
+def content(context: ContextState | None) -> Any:
+    """What a context says, to compare: without the time of its last use, where no idle timer counts from it."""
+    if context is None:
+        return None
+    state, registers, timers = context.snapshot()
+    return state, registers, timers if context.idle_timeout_ns else timers[:-1]
+
+
 class _Lost(Exception):
     """A packet that was lost has come to the stage that it never reached."""
 
@@ -46,8 +58,11 @@ class _Partly(Reference):
     """The reference, which may be told how far a packet came."""
 
     reached: set[int] | None = None
+    meeting: frozenset[int] = frozenset()  # stages without a context that meet globals
 
     def _look_up(self, stage: Stage, index: int, packet: Packet, result: Result) -> Visit:
+        if self.reached is not None and index in self.meeting and index not in self.reached:
+            raise _Lost
         if self.reached is not None and stage.table is not None and index not in self.reached:
             key = (
                 None
@@ -61,15 +76,20 @@ class _Partly(Reference):
 
 @dataclass
 class Replay:
-    """One replay."""
+    """One replay.
+
+    Attributes:
+        commits: whether no crash may undo what a packet did that has left.
+    """
 
     program: Program
     seed: int
     history: History
     objects: Objects
     outcome: Outcome
+    commits: bool = False
     findings: list[Finding] = field(default_factory=list)
-    versions: dict[Key, list[ContextState | None]] = field(default_factory=dict)
+    versions: dict[Key, list[tuple[int, ContextState | None]]] = field(default_factory=dict)
 
     def run(self, order: list[int | Fall]) -> list[Finding]:
         """Take packets and roll-backs in an order; return what differs."""
@@ -77,10 +97,21 @@ class Replay:
         self.falls = {
             key for key, line in self.objects.lineages.items() if any(isinstance(s, Fall) for s in line.order)
         }
-        self.stages: dict[int, list[tuple[int, Key]]] = {}
+        self.stages: dict[int, list[tuple[int, Key]]] = {}  # contexts that a packet has looked up
+        self.touched: dict[int, list[Key]] = {}  # and all that it has changed, in order
+        self.met: dict[int, set[int]] = {}  # stages in which it has met globals
         for step in self.history.steps:
-            if step.kind == "apply" and step.key is not None:
+            if step.key is None or step.packet < 0:
+                continue
+            if step.kind == "global":
+                self.met.setdefault(step.packet, set()).add(step.stage)
+                continue
+            self.touched.setdefault(step.packet, []).append(step.key)
+            if step.kind == "apply":
                 self.stages.setdefault(step.packet, []).append((step.stage, step.key))
+        pipeline = self.program.pipeline()
+        met = frozenset().union(*self.met.values())
+        self.reference.meeting = frozenset(stage for stage in met if pipeline[stage].table is None)
         for one in order:
             if isinstance(one, Fall):
                 self._go_back(one)
@@ -93,7 +124,8 @@ class Replay:
         stages = self.stages.get(number, [])
         left = self.history.departures.get(number)
         whole = left is not None and left.verdict != LOST
-        self.reference.reached = None if whole else {stage for stage, _ in stages}
+        reached = {stage for stage, _ in stages} | self.met.get(number, set())
+        self.reference.reached = None if whole else reached
         packet = self.outcome.packets(number)
         result: Result | None = None
         try:
@@ -105,9 +137,9 @@ class Replay:
             return
         if whole and result is not None and left is not None:
             self._compare_packet(number, packet, result, left.verdict, left.port)
-        for _, key in stages:
+        for key in self.touched.get(number, ()):
             if key in self.falls:
-                self.versions.setdefault(key, [None]).append(self._context(key))
+                self.versions.setdefault(key, [NEVER]).append((number, self._context(key)))
 
     def _compare_packet(self, number: int, packet: Packet, result: Result, verdict: int, port: int) -> None:
         touched = [self.outcome.names[key] for _, key in sorted(self.stages.get(number, ()))]
@@ -140,14 +172,25 @@ class Replay:
 
     def _go_back(self, fall: Fall) -> None:
         """What a crash leaves of a context."""
-        kept = self.versions.setdefault(fall.key, [None])
+        kept = self.versions.setdefault(fall.key, [NEVER])
+        if self.commits:
+            self._look_at_undone(fall, kept)
         del kept[fall.after + 1 :]
         table, name = self.outcome.names[fall.key]
-        context = kept[-1]
+        context = kept[-1][1]
         if context is None:
             self.reference.contexts[table].pop(name, None)
         else:
             self.reference.contexts[table][name] = replace(context, registers=dict(context.registers))
+
+    def _look_at_undone(self, fall: Fall, kept: list[tuple[int, ContextState | None]]) -> None:
+        """Packets whose effect is undone must not have left, but those that changed nothing."""
+        for (_, before), (number, after) in pairwise(kept[fall.after :]):
+            left = self.history.departures.get(number)
+            if left is not None and left.verdict != LOST and content(before) != content(after):
+                self._differs(
+                    "output-commit", f"packet {number} has left, and a crash undoes what it did to context {fall.key}"
+                )  # fmt: skip
 
     def _compare_state(self) -> None:
         expected = self.reference.canonical_contexts()

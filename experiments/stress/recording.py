@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from oppcache.consistency.history import Arrival, Departure, History, Step
-from oppcache.consistency.history.records import Key
+from oppcache.consistency.history.records import GLOBAL, Key
 from oppcache.consistency.history.replay import Contexts, Outcome
 from oppcache.hybrid.counters import Metric
 from oppcache.hybrid.flows import FlowCounter
@@ -21,13 +21,15 @@ from oppcache.hybrid.timed.log import (
     LOG_CHOICE,
     LOG_CRASH,
     LOG_FREE,
+    LOG_GLOBALS,
     LOG_TAKE,
+    LOG_WRITE,
 )
 from oppcache.hybrid.timed.parts import Parts
 from oppcache.hybrid.timed.run import Departed, TimedRun
 from oppcache.opp import arrays as A
 from oppcache.opp.fields import W_NOW, Layout
-from oppcache.opp.reference_values import Packet
+from oppcache.opp.reference_values import Packet, splitmix64
 from oppcache.opp.snapshot import read_key, records
 from oppcache.traffic.source import Chunk
 
@@ -37,6 +39,7 @@ _KINDS = {
     LOG_FREE: "free",
     LOG_CHECKPOINT: "checkpoint",
     LOG_CRASH: "crash",
+    LOG_WRITE: "write",
 }
 _PS = 1000
 _PATIENCE = 2_000  # timers for each context after the last packet; resending once in 5 us, it is 10 ms
@@ -102,7 +105,7 @@ def record(setup: Setup, parts: Parts, vectors: np.ndarray) -> Recording:
     run.patience = _PATIENCE
     outcome = run.run(0, observe=observe, watch=logs.append)
     log = np.concatenate(logs)
-    steps, choices = _steps(log)
+    steps, times, choices, globals_ = _steps(log, parts.placement.globals)
     crashes = tuple((int(row[7]) // _PS, int(row[1])) for row in log[log[:, 0] == LOG_CRASH])
     left, fate = np.concatenate(rows), np.concatenate(fates)
     order = np.argsort(fate[:, 3], kind="stable")
@@ -112,6 +115,7 @@ def record(setup: Setup, parts: Parts, vectors: np.ndarray) -> Recording:
     }
     place = {int(number): at for at, number in enumerate(fate[:, 0])}
     final, names = _final(run)
+    final |= globals_
     layout = parts.lowered.layout
     history = History(_arrivals(vectors), departures, steps, final, choices)
     replayable = Outcome(
@@ -121,9 +125,7 @@ def record(setup: Setup, parts: Parts, vectors: np.ndarray) -> Recording:
         cast(Contexts, outcome.contexts()),
         outcome.globals,
     )
-    return Recording(
-        history, replayable, outcome.metrics, crashes, log[log[:, 0] != LOG_CHOICE][:, 7].tolist()
-    )
+    return Recording(history, replayable, outcome.metrics, crashes, times)
 
 
 def _arrivals(vectors: np.ndarray) -> dict[int, Arrival]:
@@ -135,15 +137,32 @@ def _arrivals(vectors: np.ndarray) -> dict[int, Arrival]:
     }
 
 
-def _steps(log: np.ndarray) -> tuple[list[Step], dict[int, list[int | None]]]:
-    steps, choices = [], dict[int, list[int | None]]()
-    for kind, side, packet, stage, word, version, witness, _ in log.tolist():
+def _steps(
+    log: np.ndarray, met: Mapping[tuple[int, int], tuple[int, ...]]
+) -> tuple[list[Step], list[int], dict[int, list[int | None]], dict[Key, tuple[int, int]]]:
+    """Steps and their times, what allocations found, and the copies of globals in the end.
+
+    Args:
+        met: by stage and entry, the globals that a packet meets there. There is one copy of each, so that its version and
+            its witness follow from the order in which packets come to it.
+    """
+    steps, times, choices = list[Step](), list[int](), dict[int, list[int | None]]()
+    globals_: dict[Key, tuple[int, int]] = {}
+    for kind, side, packet, stage, word, version, witness, time in log.tolist():
         if kind == LOG_CHOICE:
             choices.setdefault(packet, []).append(word if version else None)
-            continue
-        key = (word >> 32, word & 0xFFFF_FFFF) if word >= 0 else None
-        steps.append(Step(_KINDS[kind], side, key, packet, stage, version, witness % _WORD))
-    return steps, choices
+        elif kind == LOG_GLOBALS:
+            for number in met.get((stage, word), ()):
+                key = (GLOBAL, number)
+                before, order = globals_.get(key, (0, 0))
+                steps.append(Step("global", side, key, packet, stage, before, order))
+                times.append(time)
+                globals_[key] = before + 1, splitmix64(order ^ packet)
+        else:
+            key_ = (word >> 32, word & 0xFFFF_FFFF) if word >= 0 else None
+            steps.append(Step(_KINDS[kind], side, key_, packet, stage, version, witness % _WORD))
+            times.append(time)
+    return steps, times, choices, globals_
 
 
 def _final(run: TimedRun) -> tuple[dict[Key, tuple[int, int]], dict[Key, tuple[str, Any]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from oppcache.consistency.history.records import DROPPED, LOST, Departure, Step
+from oppcache.consistency.history.records import DROPPED, LOST, Departure, Step, named
 
 from .recording import Recording, record
 from .trial import Case
@@ -45,6 +45,10 @@ def _told(step: Step) -> str:
     side = _SIDES[step.side]
     if step.kind == "apply":
         return f"packet {step.packet} is run on the {side} on version {step.version} of context {step.key}"
+    if step.kind == "write":
+        return f"packet {step.packet} writes version {step.version} of context {step.key} on the {side}"
+    if step.kind == "global" and step.key is not None:
+        return f"packet {step.packet} meets {named(step.key)}, changed {step.version} times, on the {side}"
     if step.kind == "take":
         return f"the {side} takes a copy of context {step.key}, version {step.version}"
     if step.kind == "free":

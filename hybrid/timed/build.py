@@ -88,7 +88,7 @@ def build(setup: Setup, parts: Parts) -> S.World:
         again=np.full((1 + cores, 2), S.NOBODY, np.int64),
         cores=make_cores(cores),
         service=make_service(setup.cpu.service, setup.seed),
-        plan=_plan(placement),
+        plan=_plan(setup, lowered, placement, "fetch" in parts.protocol.sent("nic")),
         images=np.zeros((stages, S.IMAGES, 2 * words), np.uint64),
         image_of=np.zeros((stages, S.IMAGES + 1, 2), np.int64),
         runnable=np.concatenate([placement.entries[: len(arrays.entries)], np.ones(stages, np.uint8)]),
@@ -170,13 +170,19 @@ def _policies(
     )
 
 
-def _plan(placement: Placement) -> np.ndarray:
+def _plan(setup: Setup, lowered: Lowered, placement: Placement, fetches: bool) -> np.ndarray:
     plan = np.zeros(max(len(placement.stages), 1), S.PLAN_DTYPE)
     for row, runs, punted, ordered in zip(
         plan, placement.stages, placement.punted, placement.ordered, strict=False
     ):
         row["runs"], row["ordered"] = runs, ordered
         row["not_v4"], row["not_v6"] = 4 in punted, 6 in punted
+    for stage, _ in placement.globals:
+        plan["globals"][stage] = 1
+    if fetches and not setup.contexts:
+        plan["runs"][: len(placement.stages)] &= (
+            lowered.arrays.stages["table"] < 0
+        )  # there is nowhere to fetch them to
     return plan
 
 
@@ -228,7 +234,10 @@ def _knobs(
         S.P_FIRST_TABLE: next((int(t) for t in lowered.arrays.stages["table"] if t >= 0), -1),
         S.P_EVICTS: protocol.evicts,
         S.P_TAKES: "clear-context" in protocol.used("nic"),
-        S.P_ALONE: not any(state.owns for state in protocol.cpu.states.values()),
+        S.P_ALONE: "process" not in protocol.used("cpu"),
+        S.P_KEEPS: "process-keep" in protocol.used("nic"),
+        S.P_FETCHES: "fetch" in protocol.sent("nic"),
+        S.P_GROUPED: sum(1 << lowered.table_names.index(name) for name in placement.grouped),
         S.P_ORDERED: counts_flows(setup.program),
         S.P_SEVERAL: int(np.count_nonzero(lowered.arrays.stages["table"] >= 0) > 1),
         S.P_EGRESS: (placement.may_overtake or setup.rules.algorithm != "")

@@ -23,9 +23,10 @@ from oppcache.slowpath.queues import join, serve, waiting
 
 from ..account import rate
 from ..counters import Count
+from .arriving import make_room
 from .contexts import cpu_base, exists
 from .fences import bounce_returned, left_cpu, note_ran
-from .handover import GONE, RUN, make_room
+from .handover import GONE, RUN
 from .leaving import depart, lose, send_out
 from .link import home_of, insertions_full
 from .log import note_choices
@@ -34,6 +35,7 @@ from .pool import clear_tag, free_item, pull, push
 from .signals import do_deferred, react, want_promote
 from .state import NOBODY, OWNED, P_INSTANT, P_SEVERAL, PACKET, Q_RX, T_CPU_UP, W_BEHIND, W_BOUNCED
 from .watching import closes_on_cpu
+from .written import note_others
 
 _QUEUE = int(Count.DROPS_QUEUE)
 _REJECTED = int(Count.INSERTS_REJECTED)
@@ -157,6 +159,7 @@ def run_on_cpu(w, item, core, now, seed):
         stage = carry_out(w.program, w.store, w.variables, stage, entry, record, base, vector, w.scratch)
         if w.log.shape[0] > 0 and w.scratch[A.S_CHOICES] > np.uint64(0):
             note_choices(w, item, np.int64(CPU), ran)
+        note_others(w, item, np.int64(CPU), ran, entry)
         if w.policies.release.ends and record >= 0 and closes_on_cpu(w, table, record, row, vector):
             w.rows.marks["wanted"][row] = 0
         elif record >= 0 and exists(w, base):

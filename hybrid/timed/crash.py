@@ -32,9 +32,9 @@ from oppcache.slowpath.cores import DOWN, IDLE
 from oppcache.slowpath.queues import FOREVER, due, take
 
 from ..counters import Count
+from .arriving import nic_message
 from .contexts import cpu_base, end_owning, give_slot_back
 from .cpu import cpu_message, start
-from .handover import nic_message
 from .leaving import lose
 from .log import LOG_CHECKPOINT, LOG_CRASH, note_event
 from .pool import free_item, pull
@@ -226,6 +226,8 @@ def _forget(w, side, row, now):
         item = pull(w, w.rows.held, row, 2 * side)
     w.rows.timers[row, side] = NOBODY
     w.rows.marks["resent"][row] = 0
+    if side == NIC:
+        w.rows.marks["stalled"][row] = 0
     reset_entry(w.protocol, side, w.rows.nic[row] if side == NIC else w.rows.cpu[row], True)
 
 

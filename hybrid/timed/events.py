@@ -15,10 +15,11 @@ from oppcache.slowpath.queues import FOREVER, due, pass_through, take
 from ..account import enter
 from ..counters import Count
 from .ahead import look_ahead
+from .arriving import nic_message
 from .cpu import arrive, cpu_message, finish, settle_wishes
 from .crash import fault_event, lose_in_crash
 from .fences import fence_bounce
-from .handover import nic_message, set_timer
+from .handover import set_timer
 from .leaving import lose_entering
 from .nic import visit
 from .pool import pull
@@ -205,6 +206,9 @@ def run_events(here, vectors, leavers, start, stop, seed):
         came, time = _FOREVER, w.clock[T_NOW]
         if w.again[0, 0] != NOBODY:
             item = pull(w, w.again, np.int64(0), 0)
+            if w.pool.items["kind"][item] != PACKET:
+                w.calls.other(here, item, seed)
+                continue
         else:
             if i < stop:
                 came = (np.int64(vectors[i, W_NOW]) - w.clock[T_ORIGIN]) * _PS

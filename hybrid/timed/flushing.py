@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from oppcache._jit import kernel
-from oppcache.consistency.vocabulary import E_HELD, E_STATE, EV_TIMEOUT, NIC
+from oppcache.consistency.vocabulary import E_HELD, E_STATE, EV_TIMEOUT, NIC, TIMER_HOLD
 from oppcache.opp import arrays as A
 from oppcache.opp.contexts import find, hash_key
 from oppcache.opp.keys import extract_key
@@ -36,5 +36,7 @@ def flush_later_stages(w, stage, vector, now):
         if record < 0:
             continue
         entry = w.rows.nic[w.tally.flow_at[table] + record]
+        if w.protocol.states["timer"][NIC, entry[E_STATE]] != TIMER_HOLD:
+            continue
         if entry[E_HELD] > 0 and w.protocol.cells["rows"][NIC, entry[E_STATE], EV_TIMEOUT] > 0:
             tell_alone(w, NIC, EV_TIMEOUT, table, record, now)

@@ -14,16 +14,19 @@ from oppcache.consistency.vocabulary import (
     C_BOUNCE,
     C_CLEAR_CONTEXT,
     C_DRAIN,
+    C_DRAIN_KEEP,
     C_DROP,
     C_DROP_HELD,
     C_FAIL,
     C_FLUSH,
     C_HOLD,
     C_PROCESS,
+    C_PROCESS_KEEP,
     C_PUNT_ABSENT,
     C_PUNT_DEPARTED,
     C_PUNT_WATCHED,
     C_PUT,
+    C_RELEASE,
     C_SEND,
     C_TAKE_CONTEXT,
     COMMAND_WORDS,
@@ -31,7 +34,6 @@ from oppcache.consistency.vocabulary import (
     E_HELD,
     E_STATE,
     E_TRIES,
-    EV_BFENCE,
     EV_BOUNCED,
     EV_INSTALL,
     EV_PACKET,
@@ -40,7 +42,7 @@ from oppcache.consistency.vocabulary import (
     EV_UNTAGGED,
     EV_WANT_EVICT,
     EV_WANT_PROMOTE,
-    EV_WATCH,
+    EV_WB,
     F_CHANGES_LABEL,
     F_HOLD_FULL,
     F_RETRIES_SPENT,
@@ -70,7 +72,6 @@ from ..counters import Count
 from .contexts import (
     begin_anew,
     begin_owning,
-    choose_victim,
     end_owning,
     exists,
     first_context,
@@ -79,26 +80,25 @@ from .contexts import (
     note_version,
     pack_context,
     spoil,
-    take_slot,
     unpack_context,
 )
 from .fences import fence_bounce, must_wait
 from .leaving import go_back, lose
 from .link import carries_context, home_of, put_rx, put_tx, send_to_cpu, send_to_nic
-from .pool import free_item, new_item, pull, push, splice
+from .pool import append_list, free_item, new_item, pull, push, splice
 from .records import note_migration
 from .reference import world_at
-from .signals import DO_DEFERRED, PUNT, react, want_evict
+from .signals import DO_DEFERRED, PUNT
 from .state import (
     AWAY,
     BOUNCED,
     DELAYED,
     NOBODY,
-    P_EVICTS,
+    P_FETCHES,
     P_HOLD,
+    P_KEEPS,
     P_LATENCY,
     P_POISON,
-    P_RESERVE,
     P_RETRIES,
     P_TAKES,
     P_TIMER,
@@ -106,12 +106,12 @@ from .state import (
     T_EXIT,
     T_HELD,
     T_HELD_PEAK,
-    T_NIC_UP,
+    T_UNCHANGED,
     TIMER_AGAIN,
     W_FENCES,
 )
 from .timers import start_timer
-from .watching import observe, prefers
+from .watching import observe
 
 _PUNTS, _CROSSINGS, _BOUNCES = int(Count.PUNTS), int(Count.CROSSINGS), int(Count.BOUNCES)
 _PROMOTIONS, _FAILED = int(Count.PROMOTIONS), int(Count.PROMOTIONS_FAILED)
@@ -143,7 +143,8 @@ def _message_item(w, command, side, table, record, row):
     w.pool.message[item, M_KEY] = (np.int64(table) << np.int64(32)) | record
     if carries_context(command[K_KIND]):
         pack_context(w, side, table, record, row, item)
-        w.pool.message[item, M_VERSION] = np.int64(w.pool.vectors[item, A.C_VERSION])
+        if w.knobs[P_KEEPS] == 0 or command[K_KIND] != EV_WB:
+            w.pool.message[item, M_VERSION] = np.int64(w.pool.vectors[item, A.C_VERSION])
     return item
 
 
@@ -188,7 +189,7 @@ def set_timer(w, side, table, record, row, now):
 
 @kernel
 def _facts(w, entry, slot_free):
-    facts = F_CHANGES_LABEL  # whether it would is not known before it ran: the safe answer
+    facts = F_CHANGES_LABEL if w.clock[T_UNCHANGED] == 0 else 0
     if slot_free:
         facts |= F_SLOT_FREE
     if entry[E_HELD] >= w.knobs[P_HOLD]:
@@ -254,7 +255,8 @@ def side_event(here, side, event, table, record, item, core, now):
     if event == EV_BOUNCED and w.protocol.cells["rows"][side, before, event] < 0:
         event = np.int64(EV_PACKET)  # a table that does not tell them apart
     owned = w.protocol.states["owns"][side, before] == 1
-    note_version(w, side, table, record, row)
+    if side == CPU or w.knobs[P_KEEPS] == 0:  # else the version is that of the last change, see .keeping
+        note_version(w, side, table, record, row)
     facts = _facts(w, entry, w.rows.marks["slot"][row] > 0)
     count = transition(w.protocol, side, entry, w.node[side], event, w.message, facts, w.commands)
     if count < 0:
@@ -299,7 +301,9 @@ def _after_nic_event(w, event, table, record, row, owned, owns, now):
         w.tally.counts[_DEMOTIONS] += 1
         if event == EV_UNRUNNABLE:
             w.tally.counts[_ENTRY] += 1
-    if w.rows.nic[row, E_STATE] == w.protocol.roles["start"][NIC] and w.rows.marks["slot"][row] > 0:
+    state = w.rows.nic[row, E_STATE]
+    empty = w.knobs[P_FETCHES] > 0 and w.protocol.states["context"][NIC, state] == 0
+    if (empty or state == w.protocol.roles["start"][NIC]) and w.rows.marks["slot"][row] > 0:
         give_slot_back(w, table, record, row)
         if w.knobs[P_TAKES]:
             begin_anew(w, table, record, row)
@@ -352,8 +356,18 @@ def _carry_out(w, side, command, table, record, row, item, now):
         w.clock[T_HELD] -= command[K_COUNT]
         for i in range(command[K_COUNT]):
             _punt_tagged(w, command, pull(w, w.rows.held, row, at), table, record, i, now)
-    elif code == C_DRAIN:
+    elif code == C_PROCESS_KEEP:
+        push(w, w.rows.held, row, at, item)
+        w.clock[T_HELD] += 1
+        w.clock[T_HELD_PEAK] = max(w.clock[T_HELD_PEAK], w.clock[T_HELD])
+    elif code == C_RELEASE:
         w.clock[T_HELD] -= command[K_COUNT]
+        append_list(w, w.rows.held, row, at, w.again, np.int64(0))
+        w.rows.marks["stalled"][row] = 0
+    elif code == C_DRAIN or code == C_DRAIN_KEEP:
+        w.clock[T_HELD] -= command[K_COUNT]
+        if code == C_DRAIN_KEEP:
+            w.rows.nic[row, E_HELD] -= command[K_COUNT]  # each comes back when it has been run
         splice(
             w, w.rows.held, row, at, w.again, np.int64(0) if side == NIC else 1 + home_of(w, table, record)
         )
@@ -400,89 +414,3 @@ def _send(w, side, command, table, record, row, now):
         sent = send_to_nic(w, message, kind, now)
     if not sent:
         free_item(w, message)
-
-
-@kernel
-def make_room(w, table, record, row, now):
-    """Reserve a slot for a context, evicting another if need be.
-
-    Returns:
-        1 if there is one now, 0 if there is none; −1 − row of a context that is on its way out of one.
-    """
-    if w.tables.rows["contexts"][table] == 0:
-        return np.int64(0)
-    if take_slot(w, table, record, row, now):
-        return np.int64(1)
-    loser = _evict_one(w, table, record, row, now)
-    if loser < 0:
-        return np.int64(0)
-    if take_slot(w, table, record, row, now):
-        return np.int64(1)
-    return -1 - (w.tally.flow_at[table] + loser)
-
-
-@kernel
-def _evict_one(w, table, record, row, now):
-    """Have the context that the eviction policy chooses leave for another; return its record, −1: none can."""
-    if w.knobs[P_EVICTS] == 0:
-        return np.int64(-1)
-    loser = choose_victim(w, table, record, row, now)
-    if loser < 0:
-        return np.int64(-1)
-    if w.policies.hooks.prefers and not prefers(w, table, record, loser):
-        return np.int64(-1)
-    w.tally.counts[_EVICTIONS] += 1
-    want_evict(w, table, loser, now)
-    return loser
-
-
-@kernel(forceinline=False)
-def nic_message(w, item, now):
-    """A control message or a marker has reached the NIC, or a WATCH can be taken that has waited for a slot."""
-    while item != NOBODY:
-        item = _take_message(w, item, now)
-
-
-@kernel
-def _take_message(w, item, now):
-    """Take a message; return the WATCH that has waited for what it frees, NOBODY if there is none."""
-    kind = w.pool.message[item, M_KIND]
-    key = w.pool.message[item, M_KEY]
-    table, record = key >> np.int64(32), key & np.int64(0xFFFF_FFFF)
-    row = w.tally.flow_at[table] + record
-    if w.rows.marks["queued"][row] == item:
-        w.rows.marks["queued"][row] = 0
-        if w.rows.timers[row, CPU] != NOBODY:
-            set_timer(w, np.int64(CPU), table, record, row, now)  # an answer can be awaited from now on
-    down = now < w.clock[T_NIC_UP]
-    if down or (kind == EV_BFENCE and w.protocol.cells["rows"][NIC, w.rows.nic[row, E_STATE], kind] < 0):
-        # It is lost, or the table does not speak of it.
-        if down or not put_rx(w, item, home_of(w, table, record), leave_nic(w, now)):
-            free_item(w, item)
-        return np.int64(NOBODY)
-    room = np.int64(0)
-    if (kind == EV_WATCH or kind == EV_INSTALL) and w.rows.marks["slot"][row] == 0:
-        room = make_room(w, table, record, row, now)
-        if room < 0 and kind == EV_WATCH and w.rows.marks["heir"][-1 - room] == 0:
-            w.rows.marks["heir"][-1 - room] = item
-            return np.int64(NOBODY)
-    for i in range(w.message.shape[0]):
-        w.message[i] = w.pool.message[item, i]
-    react(w, np.int64(NIC), kind, table, record, item, np.int64(NOBODY), now)
-    if room > 0:
-        _keep_room(w, table, record, row, now)
-    free_item(w, item)
-    heir = w.rows.marks["heir"][row]
-    if heir == 0 or w.rows.marks["slot"][row] > 0:
-        return np.int64(NOBODY)
-    w.rows.marks["heir"][row] = 0
-    return heir
-
-
-@kernel
-def _keep_room(w, table, record, row, now):
-    """Where an eviction takes a round trip, begin the next one before its slot is asked for."""
-    rows = w.tables.rows
-    used = rows["fresh"][table] - rows["freed"][table]
-    if rows["contexts"][table] - used < w.knobs[P_RESERVE] and rows["owned"][table] > w.knobs[P_RESERVE]:
-        _evict_one(w, table, record, row, now)

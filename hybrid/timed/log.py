@@ -10,6 +10,8 @@ A row has :data:`~.state.LOG_WORDS` words: kind, side, packet, stage, key (table
 | LOG_CHECKPOINT | CPU: copies all its contexts | −1 | −1 | 0 |
 | LOG_CRASH | which crashes | −1 | −1 | 0 |
 | LOG_CHOICE | where it is run | the packet's | what an allocation found | 1, 0: found nothing |
+| LOG_WRITE | where that context is | the packet's | a context of another key than it looked up | of the copy, before it is written |
+| LOG_GLOBALS | where it is run | the packet's, in a stage that has globals whose order matters | entry, −1: none | 0 |
 
 Rows stand in the order in which things happen.
 """
@@ -24,7 +26,7 @@ from oppcache.opp import arrays as A
 
 from .state import STOP_LOG, T_LOGGED, T_NOW, T_STOP
 
-LOG_APPLY, LOG_TAKE, LOG_FREE, LOG_CHECKPOINT, LOG_CRASH, LOG_CHOICE = range(6)
+LOG_APPLY, LOG_TAKE, LOG_FREE, LOG_CHECKPOINT, LOG_CRASH, LOG_CHOICE, LOG_WRITE, LOG_GLOBALS = range(8)
 _MARGIN = 1024
 _NOBODY = np.int64(-1)
 
@@ -78,3 +80,20 @@ def note_event(w, kind, side):
     """Write a crash or a checkpoint."""
     if w.log.shape[0] > 0:
         _write(w, kind, side, _NOBODY, _NOBODY, _NOBODY, np.int64(-1), w.clock[T_NOW])
+
+
+@kernel(forceinline=False)
+def note_write(w, item, side, stage, table, record, version, order):
+    """Write that a packet writes a context of another key than it looked up, with what the copy was before."""
+    key = (np.int64(table) << np.int64(32)) | record
+    packet, now = w.pool.items["id"][item], w.clock[T_NOW]
+    _write(w, LOG_WRITE, side, packet, np.int64(stage), key, np.int64(-1), now)
+    at = w.clock[T_LOGGED] - 1
+    w.log[at, 5], w.log[at, 6] = version, order
+
+
+@kernel(forceinline=False)
+def note_globals(w, item, side, stage, entry):
+    """Write that a packet has taken an entry in a stage that reads or writes globals whose order matters."""
+    packet, now = w.pool.items["id"][item], w.clock[T_NOW]
+    _write(w, LOG_GLOBALS, side, packet, np.int64(stage), np.int64(entry), np.int64(-1), now)

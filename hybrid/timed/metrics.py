@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 _SHARES = {"p50": 0.5, "p99": 0.99, "p999": 0.999}
 _LOSSES = (Count.DROPS_RING, Count.DROPS_QUEUE, Count.DROPS_NIC, Count.DROPS_PROTOCOL, Count.DROPS_CRASH)
 _KINDS = ("hit", "delayed", "miss")
+# What anomaly_rate is made of: effects that no machine alone would show, and packets that are lost or never leave.
+ANOMALIES = ("lost_updates", "stale_reads", "duplicate_updates", "reorders", "serial_cycles", "packets_stuck")
+DROPS = ("drops_ring", "drops_queue", "drops_nic", "drops_crash")
 
 
 class QueueFault(AssertionError):
@@ -64,8 +68,20 @@ def metrics_of(run: TimedRun) -> dict[str, Metric]:
         metrics |= {"rule_hits": run.rules.hits(world.taken[NIC]), "rule_updates": run.rules.updates}
         metrics |= {"rule_writes": run.rules.writes, "counter_reads": run.rules.reads}
     metrics |= _latencies(world) | _costs(run)
+    metrics |= _per_packet(metrics)
     metrics["sim_seconds"] = (run.last_came - run.measured_from) * 1e-12
     return metrics
+
+
+def _per_packet(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
+    """What contradicts one machine that loses nothing, and what moving contexts costs, by packet."""
+    packets = int(metrics["packets"] or 0)
+    wrong = sum(int(metrics[name] or 0) for name in (*ANOMALIES, *DROPS))
+    return {
+        "anomaly_rate": ratio(wrong, packets),
+        "control_messages_per_packet": ratio(int(metrics["control_messages"] or 0), packets),
+        "pcie_bytes_per_packet": ratio(int(metrics["pcie_bytes"] or 0), packets),
+    }
 
 
 def _tables(world: S.World) -> dict[str, Metric]:

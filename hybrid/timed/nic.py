@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from oppcache._jit import kernel
+from oppcache.consistency.lower import PROCESSES
 from oppcache.consistency.vocabulary import (
     E_STATE,
     EV_BOUNCED,
@@ -30,6 +31,7 @@ from .following import follow
 from .future import next_use, note_next_use
 from .handover import RUN
 from .hazards import remember, see_stale, wait_for_hazard
+from .keeping import asks_after, has_no_answer, keep_back, must_stall, note_before, stall
 from .leaving import depart, lose_entering
 from .log import note_application, note_choices
 from .order import is_behind, line_up, step_out
@@ -49,6 +51,7 @@ from .state import (
     P_FIXED,
     P_HAZARD,
     P_INSTANT,
+    P_KEEPS,
     P_LATENCY,
     P_ORDERED,
     P_SHORT_BYTES,
@@ -59,6 +62,7 @@ from .state import (
     T_PIPELINE,
 )
 from .watching import note_lookup, release_due, show
+from .written import note_others
 
 _DUPLICATE, _REORDERS = int(Count.DUPLICATE_UPDATES), int(Count.REORDERS)
 _NIC_DROPS, _FROZEN, _ENTRY = int(Count.DROPS_NIC), int(Count.DROPS_PROTOCOL), int(Count.ENTRY_EVICTIONS)
@@ -222,8 +226,11 @@ def _runs_here(w, item, stage, table, record, row, vector, now):
             flags[item] &= ~np.int64(OWNED)
             w.rows.marks["again"][row] -= 1
         if can:
-            if w.protocol.states["simple"][NIC, state] == 1:
+            if w.protocol.states["simple"][NIC, state] == PROCESSES:
                 return True
+            if w.knobs[P_KEEPS] and asks_after(w, row):
+                flags[item] &= ~np.int64(BOUNCED)
+                return not _stalls(w, item, vector, stage, row)
             event = np.int64(EV_BOUNCED) if flags[item] & BOUNCED else np.int64(EV_PACKET)
             flags[item] &= ~np.int64(BOUNCED)
             return _ask(w, event, table, record, item, vector, stage, now) == RUN
@@ -236,9 +243,20 @@ def _runs_here(w, item, stage, table, record, row, vector, now):
 
 
 @kernel(forceinline=False)
+def _stalls(w, item, vector, stage, row):
+    """Whether a packet has to wait behind one that waits for kept outputs; it does so then."""
+    if must_stall(w, row):
+        suspend(w, stall(w, item, vector, stage, row))
+        return True
+    return False
+
+
+@kernel(forceinline=False)
 def _refuse(w, item, vector, table, record, stage, now):
     """The NIC cannot run a packet in a stage although it has the context, if there is one."""
-    if record >= 0:
+    if record >= 0 and w.knobs[P_KEEPS] and has_no_answer(w, w.tally.flow_at[table] + record):
+        suspend(w, stall(w, item, vector, stage, w.tally.flow_at[table] + record))
+    elif record >= 0:
         event = np.int64(EV_UNRUNNABLE)
         _ask(w, event, table, record, item, vector, stage, now)
     else:
@@ -268,6 +286,17 @@ def _look_after(w, table, record, row, base, vector, now):
 
 @kernel
 def visit(w, item, vector, ahead, now, seed):
+    """Take a packet through the pipeline, then do what had to wait until it has left.
+
+    Returns:
+        whether anything but the packet and its contexts has changed.
+    """
+    changed = _pass_through(w, item, vector, ahead, now, seed)
+    return do_deferred(w, np.int64(NIC), np.int64(NOBODY), now) or changed
+
+
+@kernel
+def _pass_through(w, item, vector, ahead, now, seed):
     """Take a packet through the pipeline from its stage on.
 
     Args:
@@ -308,6 +337,9 @@ def visit(w, item, vector, ahead, now, seed):
                     return True
             if w.knobs[P_HAZARD] == HAZARD_STALE:
                 image = see_stale(w, table, stage, row, base, entered, delay)
+        keeps = w.knobs[P_KEEPS] > 0 and record >= 0 and asks_after(w, row)
+        if keeps:
+            note_before(w, table, base)
         entry = choose(w.program, w.store, w.variables, stage, record, base, vector, w.scratch)
         taken = entry if entry >= 0 else w.program.entries.shape[0] + stage
         if w.runnable[taken] == 0:
@@ -320,11 +352,18 @@ def visit(w, item, vector, ahead, now, seed):
         stage = carry_out(w.program, w.store, w.variables, stage, entry, record, base, vector, w.scratch)
         if w.log.shape[0] > 0 and w.scratch[A.S_CHOICES] > np.uint64(0):
             note_choices(w, item, np.int64(NIC), ran)
+        note_others(w, item, np.int64(NIC), ran, entry)
         if image >= 0:
             remember(w, table, ran, base, image)
             reckon(w, row, np.int64(w.store.memory[base + A.C_VERSION]))
+        kept = np.int64(NOBODY)
+        if keeps:
+            kept = keep_back(w, item, vector, stage, table, record, row, base, now)
         if record >= 0 and _look_after(w, table, record, row, base, vector, now):
             changed = True
+        if kept != NOBODY:
+            suspend(w, kept)
+            return True
     verdict = np.int64(w.scratch[A.S_VERDICT])
     items["port"][item] = np.int64(w.scratch[A.S_PORT])
     out = max(entered + w.knobs[P_LATENCY] + delay, w.clock[T_EXIT])
@@ -334,6 +373,4 @@ def visit(w, item, vector, ahead, now, seed):
         changed = True
     else:
         depart(w, item, vector, verdict, out + w.knobs[P_FIXED])
-    if do_deferred(w, np.int64(NIC), np.int64(NOBODY), now):
-        changed = True
     return changed

@@ -77,7 +77,7 @@ class TimedRun:
         self.flows = None if counts_flows(setup.program) else FlowCounter()
         self.measured_from = self.last_came = 0
         self.watch: Watcher | None = None
-        self.patience = PATIENCE if setup.faults else 0
+        self.patience = PATIENCE if setup.faults or self.world.knobs[S.P_FETCHES] else 0
 
     def run(
         self,

@@ -79,6 +79,7 @@ MARK_DTYPE = np.dtype(  # 64 bytes, which is a line of the processor's cache
         ("queued", np.int32),  # the item that asks for its insertion and waits for the rate, 0: none
         ("wanted", np.int8),  # the policy wants it on the NIC
         ("resent", np.int8),  # whether a resend timer has run out since its state last changed
+        ("stalled", np.int8),  # packets wait at the NIC for the outputs kept back before them, see .keeping
     ],
     align=True,
 )
@@ -90,6 +91,7 @@ PLAN_DTYPE = _dtype(
     "not_v6",
     "ordered",  # whether its table's contexts are of one connection each
     "clear",  # hazard: when the newest packet in it has read its context
+    "globals",  # whether it reads or writes globals whose order matters
 )
 
 
@@ -165,8 +167,8 @@ LATENCIES = 3  # hit, delayed, miss
 (
     T_NOW, T_ORIGIN, T_PIPELINE, T_EXIT, T_RX, T_TX, T_CONTROL_IN, T_CONTROL_OUT, T_TOKENS, T_NEXT, T_NEXT_KIND,
     T_FREE, T_STOP, T_HELD, T_HELD_PEAK, T_LEFT, T_INSERTER, T_STALL, T_FINAL, T_MEASURED, T_SAMPLES, T_SAMPLE_AT,
-    T_WINDOW, T_BOUNCES, T_FAULT, T_NIC_UP, T_CPU_UP, T_PATIENCE, T_LOGGED, T_WORDS,
-) = range(30)  # fmt: skip
+    T_WINDOW, T_BOUNCES, T_FAULT, T_NIC_UP, T_CPU_UP, T_PATIENCE, T_LOGGED, T_UNCHANGED, T_WORDS,
+) = range(31)  # fmt: skip
 # Why the kernel came back.
 STOP_STORE, STOP_POOL, STOP_QUEUE, STOP_DEPARTURES, STOP_FAULT, STOP_SAMPLES = 1, 2, 4, 8, 16, 32
 STOP_STUCK, STOP_LOG = 64, 128
@@ -183,8 +185,8 @@ STOP_STUCK, STOP_LOG = 64, 128
     P_RX, P_TX, P_BANDWIDTH, P_CONTROL, P_CONTROL_BANDWIDTH, P_INSERT, P_BURST, P_MOVE,
     P_HOLD, P_RETRIES, P_RESERVE, P_FIRST_TABLE, P_INSTANT, P_POISON, P_TAG_BYTES, P_CONTEXT_BYTES,
     P_ORDERED, P_PACED, P_FIXED, P_SHORT_CYCLES, P_SHORT_BYTES, P_SEVERAL, P_EGRESS, P_FENCED,
-    P_EVICTS, P_TAKES, P_ALONE, P_CONTROL_FAULTS, P_RING_FAULTS, P_TIMER,
-) = range(36)  # fmt: skip
+    P_EVICTS, P_TAKES, P_ALONE, P_CONTROL_FAULTS, P_RING_FAULTS, P_KEEPS, P_FETCHES, P_GROUPED, P_TIMER,
+) = range(39)  # fmt: skip
 HAZARD_NONE, HAZARD_STALL, HAZARD_STALE = range(3)
 
 # Queues, by number: the NIC's input, the ring to it, messages to it, inserts, messages to the CPU, timers, control

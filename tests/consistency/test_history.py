@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from oppcache.consistency.history import Arrival, Departure, History, Step, Verdict, check, serialise
 from oppcache.consistency.history.objects import Fall, follow
-from oppcache.consistency.history.records import CPU, LOST, NIC, Key
+from oppcache.consistency.history.records import CPU, GLOBAL, LOST, NIC, Key
 from oppcache.opp.reference_values import splitmix64
 
 A, B = (0, 0), (0, 1)
@@ -33,12 +33,20 @@ class Maker:
             self.departures[number] = Departure(leaves, verdict)
         return self
 
-    def apply(self, packet: int, key: Key = A, side: int = CPU, stage: int = 0) -> Maker:
+    def apply(self, packet: int, key: Key = A, side: int = CPU, stage: int = 0, kind: str = "apply") -> Maker:
         version, witness = self.copies.get((key, side), (0, 0))
-        self.steps.append(Step("apply", side, key, packet, stage, version, witness))
+        self.steps.append(Step(kind, side, key, packet, stage, version, witness))
         self.copies[key, side] = version + 1, splitmix64(witness ^ packet)
         self.newest[key] = side
         return self
+
+    def write(self, packet: int, key: Key) -> Maker:
+        """A packet writes a context of another key than it has looked up."""
+        return self.apply(packet, key, kind="write")
+
+    def meet(self, packet: int, number: int = 0) -> Maker:
+        """A packet reads or writes a global."""
+        return self.apply(packet, (GLOBAL, number), kind="global")
 
     def take(self, side: int, key: Key = A) -> Maker:
         """A side takes the other's copy as it is now."""
@@ -99,6 +107,37 @@ def test_two_shared_objects_in_opposite_orders_have_no_serial_history() -> None:
     verdict = made.check()
     assert verdict.counts() == {"serial_cycles": 1}
     assert verdict.order.cycle == [(0, f"at context {A}"), (1, f"at context {B}")]
+
+
+def test_a_context_and_a_global_in_opposite_orders() -> None:
+    """Without the order at the global nothing would show: each has its own order, and both are right."""
+    made = through(0, 1).apply(0, A).apply(1, A).meet(1).meet(0)
+    verdict = made.check()
+    assert verdict.counts() == {"serial_cycles": 1}
+    assert {why for _, why in verdict.order.cycle} == {f"at context {A}", "at global 0"}
+    assert through(0, 1).apply(0, A).apply(1, A).meet(0).meet(1).check().holds
+
+
+def test_a_write_to_another_key_counts_as_a_packet_at_that_context() -> None:
+    """X looks up A and writes B; Y looks up B and writes A: each before it has seen the other's write."""
+    made = through(0, 1).apply(0, A).apply(1, B).write(0, B).write(1, A)
+    assert made.check().counts() == {"serial_cycles": 1}
+    assert through(0, 1).apply(0, A).write(0, B).apply(1, B).write(1, A).check().holds
+    turned = Maker().packet(0, 0, 100, flow=3).packet(1, 1, 101, flow=3).apply(0, A).write(1, B).write(0, B)
+    assert "reorders" in turned.check().counts()
+
+
+def test_several_writes_of_one_packet_to_a_context_are_no_duplicates() -> None:
+    assert through(0).apply(0, A).write(0, B).write(0, B).check().holds
+    assert through(0).meet(0).meet(0).check().counts() == {"duplicate_updates": 1}
+
+
+def test_a_write_that_a_copy_lacks_is_a_lost_update() -> None:
+    made = through(0, 1, 2).apply(0, A)
+    old = made.copies[A, CPU]
+    verdict = made.write(1, A).give(NIC, old).apply(2, A, side=NIC).check()
+    assert verdict.counts() == {"lost_updates": 1}
+    assert "without the updates of packets 1" in verdict.findings[0].text
 
 
 def test_write_skew() -> None:
@@ -232,7 +271,7 @@ def test_what_a_crash_took_shows_at_the_end_too() -> None:
 
 # A slow search for a serial order, from the definition: try all of them.
 
-KEYS = [(0, 0), (0, 1), (0, 2)]
+KEYS = [(0, 0), (0, 1), (GLOBAL, 0)]
 
 
 @st.composite
@@ -246,7 +285,8 @@ def small_histories(draw: st.DrawFn) -> History:
     for key in KEYS:
         for packet in draw(st.permutations(range(count))):
             if draw(st.booleans()):
-                made.apply(packet, key)
+                kind = "global" if key[0] == GLOBAL else draw(st.sampled_from(["apply", "write"]))
+                made.apply(packet, key, kind=kind)
     return made.history()
 
 

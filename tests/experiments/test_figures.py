@@ -11,7 +11,7 @@ import pytest
 
 from oppcache.experiments import load
 from oppcache.experiments.drawings import kinds
-from oppcache.experiments.figure_data import Axis, FigureData, from_results, from_series
+from oppcache.experiments.figure_data import Axis, FigureData, from_metrics, from_results, from_series
 from oppcache.experiments.metrics import METRICS, find_metric, in_order
 from oppcache.experiments.plots import draw, plot
 from oppcache.experiments.schema import FigureSpec
@@ -117,6 +117,69 @@ def test_series_give_one_curve_a_run() -> None:
     assert curves == [("lru", [10.0, 20.0], [0.1, 0.2]), ("fifo", [10.0, 15.0], [0.3, 0.4])]
 
 
+COSTS = """\
+consistency.protocol,nic.contexts,seed,hit_rate,control_messages_per_packet,anomaly_rate
+naive,64,0,0.3,0.5,0.1
+naive,64,1,0.5,0.7,0.3
+naive,256,0,0.6,0.25,0.001
+naive,256,1,0.6,0.25,0.001
+cas,64,0,0.4,0.8,0
+cas,64,1,0.4,0.8,0
+cas,256,0,0.6,0.25,0
+cas,256,1,,,
+lone,64,0,,,
+"""
+SCATTER: dict[str, Any] = {
+    "y": "hit_rate",
+    "x": "control_messages_per_packet",
+    "by": ["consistency.protocol", "nic.contexts"],
+    "shade": "anomaly_rate",
+    "kind": "scatter",
+}
+
+
+def scatter() -> FigureData:
+    frame = polars.read_csv(COSTS.encode())
+    return from_metrics(frame, FigureSpec(**SCATTER), {"seeds": [0, 1]})
+
+
+def test_a_scatter_has_a_group_for_each_name_and_its_points_in_the_sweep_s_order() -> None:
+    figure = scatter()
+    assert [group.label for group in figure.groups] == ["naive", "cas"], "what lacks a metric is left out"
+    naive, cas = figure.groups
+    assert naive.x.tolist() == pytest.approx([0.6, 0.25])
+    assert naive.mean.tolist() == pytest.approx([0.4, 0.6])
+    assert (naive.low.tolist(), naive.high.tolist()) == ([0.3, 0.6], [0.5, 0.6])
+    assert naive.shade.tolist() == pytest.approx([0.2, 0.001])
+    assert cas.shade.tolist() == [0, 0]
+    assert (figure.x.label, figure.y.unit) == ("control messages per packet", "1")
+    assert figure.shade is not None
+    assert figure.shade.label == "anomalies per packet"
+
+
+def test_a_scatter_names_its_points_apart_and_leaves_those_without_anomalies_hollow() -> None:
+    figure = draw(scatter())
+    axes = figure.axes[0]
+    names = {text.get_text(): text for text in axes.texts}
+    assert set(names) == {"naive", "cas"}
+    figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in names.values()]
+    assert not boxes[0].overlaps(boxes[1]), "both end at the same place"
+    assert axes.get_legend() is None
+    faces = {tuple(face) for points in axes.collections for face in points.get_facecolors()}
+    assert (1.0, 1.0, 1.0, 1.0) in faces
+    assert len(faces) == 3
+    assert figure.axes[1].get_ylabel() == "anomalies per packet (hollow: 0)"
+
+
+def test_a_scatter_of_what_never_goes_wrong_has_no_colours() -> None:
+    frame = polars.read_csv(COSTS.encode()).filter(polars.col("consistency.protocol") == "cas")
+    assert len(draw(from_metrics(frame, FigureSpec(**SCATTER), {})).axes) == 1
+    plain = from_metrics(frame, FigureSpec(**{**SCATTER, "shade": None}), {})
+    assert plain.shade is None
+    assert len(draw(plain).axes) == 1
+
+
 def test_figures_are_files_of_the_same_bytes_each_time(folder: Path) -> None:
     files = plot(folder)
     names = [path.name for path in files]
@@ -146,14 +209,14 @@ def test_axes_say_what_they_measure(folder: Path) -> None:
 
 
 def test_a_kind_is_a_file_and_has_what_it_needs() -> None:
-    assert kinds() == ("bar", "cdf", "line", "timeline")
+    assert kinds() == ("bar", "cdf", "line", "scatter", "timeline")
 
 
 def test_a_manifest_with_a_figure_of_no_known_kind_is_refused(folder: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["configuration"]["figures"][0]["kind"] = "pie"
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(InputError, match="got kind 'pie', expected bar, cdf, line, timeline"):
+    with pytest.raises(InputError, match="got kind 'pie', expected bar, cdf, line, scatter, timeline"):
         plot(folder)
 
 

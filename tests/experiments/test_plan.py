@@ -71,8 +71,20 @@ def test_all_mistakes_are_told_at_once_with_their_places(write: Write) -> None:
         ({"nic": {"profile": "netfpga-sum"}}, "did you mean 'netfpga-sume'?"),
         ({"nic": {"profile": "my-nic.yaml"}}, "my-nic.yaml: no such file"),
         (
-            {"consistency": {"protocol": "fetch"}},
-            "'fetch' is not available in this version; available: buffer-forward, cas, cas-hold, cpu-only, drain",
+            {"consistency": {"protocol": "cas-hold-queues"}},
+            "'cas-hold-queues' is not available in this version; available: buffer-forward, cas, cas-hold, cpu-only",
+        ),
+        (
+            {"figures": [{"y": "hit_rate", "x": "control_message", "kind": "scatter"}]},
+            "figures[0].x: got 'control_message', expected a metric such as control_messages_per_packet",
+        ),
+        (
+            {"figures": [{"y": "hit_rate", "x": "hits", "shade": "anomalies", "kind": "scatter"}]},
+            "figures[0].shade: got 'anomalies', expected a metric such as anomaly_rate",
+        ),
+        (
+            {"figures": [{"y": "hit_rate", "x": "nic.contexts", "shade": "hits"}]},
+            "figures[0].shade: got 'hits', expected none: a line has no shades",
         ),
         ({"consistency": {"protocol": "instnt"}}, "did you mean 'instant'?"),
         ({"cache": {"eviction": "arcs"}}, "did you mean 'arc'?"),

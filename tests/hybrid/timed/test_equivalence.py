@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from oppcache.hybrid import Control, Cpu, Link, Setup, simulate
+from oppcache.hybrid import Control, Cpu, Link, Migration, Setup, simulate
 from oppcache.hybrid.setup import RUNNABLE_PROTOCOLS
 from oppcache.opp import load_program
 from oppcache.opp.machine import Machine
@@ -84,7 +84,7 @@ def test_time_changes_no_verdict_and_no_context(nf: str, name: str, protocol: st
         assert outcome.metrics["drops_ring"] == outcome.metrics["drops_queue"] == 0
 
 
-@pytest.mark.parametrize("protocol", ["cas-hold", "buffer-forward"])
+@pytest.mark.parametrize("protocol", ["cas-hold", "buffer-forward", "output-commit"])
 def test_protocols_that_buffer_keep_the_same_machine(protocol: str) -> None:
     program = load_program("nf:stateful-firewall")
     machine, fates, _ = alone(program, traffic())
@@ -98,6 +98,53 @@ def test_protocols_that_buffer_keep_the_same_machine(protocol: str) -> None:
         assert outcome.metrics["held_packets_max"] > 0
 
 
+@pytest.mark.parametrize("nf", ["stateful-firewall", "stateful-firewall-2stage"])
+def test_a_context_that_is_fetched_makes_the_same_machine_and_nothing_runs_on_the_cpu(nf: str) -> None:
+    program = load_program(f"nf:{nf}")
+    machine, fates, rows = alone(program, traffic())
+    for contexts in (64, 2000):
+        seen = Seen()
+        wide = {
+            "migration": Migration(hold=1000),
+            "control": Control(inserts=10e6),
+            "profile": "netfpga-sume",
+        }
+        outcome = simulate(
+            Setup(program, traffic(), contexts, protocol="fetch", poison=True, **wide), observe=seen
+        )
+        got, got_rows = seen.in_order()
+        assert (got[:, 1:] == fates).all()
+        assert (got_rows[:, : rows.shape[1]] == rows).all()
+        assert outcome.contexts() == machine.contexts()
+        metrics = outcome.metrics
+        assert [metrics[name] for name in ANOMALIES] == [0, 0, 0, 0]
+        assert metrics["punts"] == metrics["crossings"] == metrics["loss_rate"] == 0
+        misses = PACKETS - metrics["context_hits"]
+        assert 0 < metrics["promotions"] <= misses, "several packets may wait for one context"
+        assert metrics["promotions"] - metrics["demotions"] <= contexts
+        # FETCH, INSTALL, INSTALLED; CTX and CTXACK
+        assert metrics["control_messages"] == 3 * metrics["promotions"] + 2 * metrics["demotions"]
+
+
+def test_without_any_slot_nothing_can_be_fetched() -> None:
+    program = load_program("nf:stateful-firewall")
+    setup = Setup(program, traffic(packets=1_000), 0, protocol="fetch", profile="netfpga-sume")
+    assert simulate(setup).metrics["drops_nic"] == 1_000
+
+
+def test_kept_back_outputs_wait_for_a_round_trip_and_others_do_not() -> None:
+    """Each packet of the counter changes a register, but those of the firewall's established flows change nothing."""
+    for nf, kept in (("big-flow-detector", True), ("stateful-firewall", False)):
+        source = traffic("50kpps", flows=20, packets=2_000)
+        setup = Setup(
+            load_program(f"nf:{nf}"), source, 64, protocol="output-commit", profile="netfpga-sume",
+            control=Control(rtt=100_000),
+        )  # fmt: skip
+        metrics = simulate(setup).metrics
+        assert metrics["hit_rate"] > 0.5
+        assert (metrics["latency_p50.hit"] > 100e-6) == kept
+
+
 @pytest.mark.parametrize("protocol", RUNNABLE_PROTOCOLS)
 def test_every_protocol_accounts_for_every_packet(protocol: str) -> None:
     program = load_program("nf:stateful-firewall-2stage")
@@ -107,7 +154,7 @@ def test_every_protocol_accounts_for_every_packet(protocol: str) -> None:
     left = sum(metrics[f"packets_{kind}"] for kind in kinds)
     lost = metrics["drops_queue"] + metrics["drops_ring"] + metrics["drops_nic"]
     assert left + lost == metrics["packets"] == 5_000
-    assert (lost > 0) == (protocol in ("freeze-drop", "nic-only"))
+    assert (lost > 0) == (protocol in ("fetch", "freeze-drop", "nic-only"))
 
 
 def test_naive_copies_lose_updates_and_it_shows() -> None:

@@ -43,7 +43,7 @@ def lost(metrics: dict[str, Any]) -> int:
     return sum(int(metrics[f"drops_{where}"]) for where in ("ring", "queue", "nic", "crash"))
 
 
-@pytest.mark.parametrize("protocol", ["cas", "cas-hold"])
+@pytest.mark.parametrize("protocol", ["cas", "cas-hold", "output-commit"])
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_protocol_that_keeps_the_properties_keeps_them_under_faults(name: str, protocol: str) -> None:
     metrics = run(FAULTS[name], protocol)

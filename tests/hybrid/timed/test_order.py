@@ -15,7 +15,7 @@ from oppcache.opp.machine import Machine
 from oppcache.traffic import make_generator
 
 PROGRAM = Path(__file__).with_name("two_tables.yaml")
-EXACT = ("instant", "cas", "cas-hold")
+EXACT = ("instant", "cas", "cas-hold", "output-commit")
 FLOW = (W_IP_SRC, W_IP_SRC + 1, W_IP_DST, W_IP_DST + 1, W_IP_PROTO, W_L4_SPORT, W_L4_DPORT)
 PACKETS = 3_000
 
