@@ -4,6 +4,11 @@ A context that is not in the processor's cache costs as much time as all the res
 has packets in a batch reads the lookup keys of some of them first, hashes them, and has the memory fetched in which
 their index entries and records stand. A stage whose key is made of header fields takes it from there, unless an action
 has changed one of its words since. A stage that few packets come to is not read ahead.
+
+Keys of metadata, and of what earlier stages rewrite (behind a NAT, say), are not known before the packet runs. But
+packets of one flow mostly come to the same contexts: so the store keeps, for each flow, to which record of such a stage
+its last packet came. These hints are read ahead too, and the records fetched; a packet whose key there is the record's
+need not ask the index. If it is not, nothing is lost. The flow is the longest of the keys that are read ahead.
 """
 
 from __future__ import annotations
@@ -45,13 +50,61 @@ def read_ahead(program, store, vectors, first, anew, scratch):
         slot = program.stages["ahead"][stage]
         if slot < 0:
             continue
-        often = anew or scratch[A.S_VISITS + slot] >= _FEW
+        flow = program.stages["flow"][stage] == 1
+        often = anew or flow or scratch[A.S_VISITS + slot] >= _FEW
         scratch[A.S_READ + slot] = _ONE if often else _ZERO
         scratch[A.S_VISITS + slot] = _ZERO
         if often:
             _read_keys(program, store, stage, slot, vectors, first, count, scratch)
+            if flow:
+                _read_flows(store, slot, count, scratch)
             _fetch_records(program, store, stage, slot, count, scratch)
+    for stage in range(program.stages.shape[0]):
+        column = program.stages["hint"][stage]
+        if column >= 0:
+            _fetch_hinted(program, store, program.stages["table"][stage], column, count, scratch)
     return first + count
+
+
+@kernel
+def _read_flows(store, slot, count, scratch):
+    for i in range(count):
+        row = row_of(slot, i)
+        there = scratch[row + A.AHEAD_DIRECTION]
+        # The two directions of a connection stand side by side.
+        scratch[A.S_FLOWS + i] = scratch[row + A.AHEAD_HASH] + there if there != _ZERO else _ZERO
+        prefetch(store.hints, _hints_of(store, i, scratch) * store.hints.shape[1])
+
+
+@kernel
+def _hints_of(store, place, scratch):
+    """The row of a packet's hints."""
+    return np.int64(scratch[A.S_FLOWS + place] & np.uint64(store.hints.shape[0] - 1))
+
+
+@kernel
+def foreseen(store, column, place, scratch):
+    """The record that a packet of a known flow comes to in a stage, most likely; -1: nothing is known of it."""
+    hint = store.hints[_hints_of(store, place, scratch), column]
+    if hint >> _32 != scratch[A.S_FLOWS + place] >> _32:
+        return np.int64(-1)
+    return np.int64(hint & _RECORD) - 1
+
+
+@kernel
+def keep_hint(store, column, place, record, scratch):
+    """Note the record that a packet came to in a stage."""
+    tag = scratch[A.S_FLOWS + place] >> _32 << _32
+    store.hints[_hints_of(store, place, scratch), column] = tag | np.uint64(record + 1)
+
+
+@kernel
+def _fetch_hinted(program, store, table, column, count, scratch):
+    base, stride = store.tables["base"][table], program.tables["stride"][table]
+    for i in range(count):
+        record = foreseen(store, column, i, scratch)
+        if record >= 0:
+            fetch_context(store, base + record * stride, stride)
 
 
 @kernel

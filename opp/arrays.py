@@ -80,6 +80,8 @@ STAGE_DTYPE = _dtype(
     "next",  # stage that runs after this one; the number of stages: none
     "classifier",  # word of its header in matching; -1: few rows, which are tried one after the other
     "ahead",  # place of its lookup key among those that are read ahead, see .ahead; -1: it is not
+    "flow",  # 1: this key says of which flow a packet is
+    "hint",  # place of its context among those of which hints tell; -1: none does
 )
 KEY_DTYPE = _dtype(
     "first_part",
@@ -248,6 +250,8 @@ class Store(NamedTuple):
     tables: np.ndarray  # STORE_TABLE_DTYPE
     memory: np.ndarray  # uint64 words
     buckets: np.ndarray  # uint64: hash tag << 32 | record + 1; 0: free
+    # uint64[2^n, stages that have hints]: flow tag << 32 | record + 1; 0: none. See .ahead; they change no result.
+    hints: np.ndarray
 
 
 MAX_ACTIONS = 64
@@ -281,8 +285,9 @@ S_WRITTEN = S_CHOICE_LIST + 2 * MAX_CHOICES
 S_WRITTEN_LIST = S_WRITTEN + 1
 MAX_WRITTEN, WRITTEN_WORDS = 64, 4
 # What is read ahead of the packets of a batch, see .ahead.
-AHEAD_PACKETS = 24
+AHEAD_PACKETS = 40
 MAX_AHEAD = 3  # keys of a packet
+MAX_HINTED = 4  # stages
 # Direction + 1 (0: no key), hash, record + 1 (0: none), key.
 AHEAD_DIRECTION, AHEAD_HASH, AHEAD_RECORD, AHEAD_KEY = range(4)
 AHEAD_WORDS = AHEAD_KEY + MAX_KEY_WORDS
@@ -293,7 +298,8 @@ S_AHEAD = (
 S_CHANGED = S_AHEAD + 1
 S_VISITS = S_CHANGED + 1  # how often each of the keys was looked up since the last reading
 S_READ = S_VISITS + MAX_AHEAD  # whether each was read
-S_AHEAD_KEYS = S_READ + MAX_AHEAD
+S_FLOWS = S_READ + MAX_AHEAD  # hash of the flow of each packet that was read ahead; 0: unknown
+S_AHEAD_KEYS = S_FLOWS + AHEAD_PACKETS
 # The queue of packets that were made: rows from S_WORDS on, behind the head those that have not run yet.
 S_CAPACITY = S_AHEAD_KEYS + MAX_AHEAD * AHEAD_PACKETS * AHEAD_WORDS  # rows
 S_NEED = S_CAPACITY + 1  # rows that one packet can add

@@ -29,6 +29,7 @@ from .arrays import (
 
 INITIAL_CAPACITY = 1024
 MAX_RECORDS = 2**31
+MAX_HINTS = 2**20  # flows of which a store has hints
 
 _EXISTS = np.uint64(CONTEXT_EXISTS)
 _STATE = np.uint64(STATE_MASK)
@@ -68,9 +69,6 @@ def hash_key(words, first, count):
 @kernel
 def find(program, store, table, words, first, h):
     """Return the record that has this key, or -1."""
-    key_words = program.tables["key_words"][table]
-    stride = program.tables["stride"][table]
-    base = store.tables["base"][table] + C_HEADER_WORDS
     mask = store.tables["index_mask"][table]
     at = store.tables["index_base"][table]
     tag = h >> _32
@@ -81,15 +79,19 @@ def find(program, store, table, words, first, h):
             return np.int64(-1)
         if found >> _32 == tag:
             record = np.int64(found & _STATE) - 1
-            key = base + record * stride
-            same = True
-            for i in range(key_words):
-                if store.memory[key + i] != words[first + i]:
-                    same = False
-                    break
-            if same:
+            if has_key(program, store, table, record, words, first):
                 return record
         place = (place + _ONE) & mask
+
+
+@kernel
+def has_key(program, store, table, record, words, first):
+    """Whether a record is that of the packed key that stands at ``words[first:]``."""
+    key = store.tables["base"][table] + record * program.tables["stride"][table] + C_HEADER_WORDS
+    count, same = program.tables["key_words"][table], np.int64(0)
+    while same < count and store.memory[key + same] == words[first + same]:
+        same += 1
+    return same == count
 
 
 @kernel
@@ -113,6 +115,13 @@ def insert(program, store, table, words, first, h):
         place = (place + _ONE) & mask
     store.buckets[at + np.int64(place)] = ((h >> _32) << _32) | np.uint64(record + 1)
     return record
+
+
+@kernel
+def find_or_insert(program, store, table, words, first, h):
+    """Return the record of a key, a new one at its first sight."""
+    record = find(program, store, table, words, first, h)
+    return insert(program, store, table, words, first, h) if record < 0 else record
 
 
 @kernel
@@ -259,7 +268,14 @@ def allocate(program: A.ProgramArrays, capacities: np.ndarray, nic_slots: np.nda
         )
         words += (int(capacities[t]) + int(nic_slots[t])) * stride
         index_words += size
-    return Store(tables, np.zeros(max(words, 1), np.uint64), np.zeros(max(index_words, 1), np.uint64))
+    hinted = int(program.stages["hint"].max(initial=-1)) + 1
+    rows = min(1 << int(2 * capacities.max(initial=1) - 1).bit_length(), MAX_HINTS)
+    return Store(
+        tables,
+        np.zeros(max(words, 1), np.uint64),
+        np.zeros(max(index_words, 1), np.uint64),
+        np.zeros((rows, hinted), np.uint64),
+    )
 
 
 def grow(program: A.ProgramArrays, store: Store, reserve: int) -> Store:

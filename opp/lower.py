@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +11,7 @@ import numpy as np
 
 from . import arrays as A
 from .errors import InputError
-from .fields import (
-    Layout,
-    layout_for,
-)
+from .fields import FIELD_BY_NAME, Layout, layout_for
 from .lower_operands import KeyField, no_rows
 from .lower_templates import TemplateLowering
 from .overlaps import takes_none
@@ -109,6 +107,7 @@ class Lowering(TemplateLowering):
             "writes": A.WRITE_DTYPE,
         }
         made = {name: np.array(self.rows[name], dtype) for name, dtype in dtypes.items()}
+        self.hints(pipeline, made["stages"], made["keys"])
         matching, headers = lay_out(self.spaces)
         long = made["stages"]["classifier"] >= 0
         made["stages"]["classifier"][long] = headers
@@ -176,6 +175,8 @@ class Lowering(TemplateLowering):
             number + 1,
             classifier,
             self.ahead(stage),
+            0,
+            -1,
         )
 
     def ahead(self, stage: Stage) -> int:
@@ -186,6 +187,24 @@ class Lowering(TemplateLowering):
             return -1
         self.read_ahead += 1
         return self.read_ahead - 1
+
+    def hints(self, pipeline: Sequence[Stage], stages: np.ndarray, keys: np.ndarray) -> None:
+        """Say which key tells flows apart, and which stages' keys are not known before a packet runs."""
+        early = np.flatnonzero(stages["ahead"] >= 0)
+        if not len(early):
+            return
+        stages["flow"][early[np.argmax(keys["words"][stages["lookup"][early]])]] = 1
+        columns = itertools.count()
+        rewritten = False
+        for number, stage in enumerate(pipeline):
+            if stages["hint"].max() == A.MAX_HINTED - 1:
+                break
+            if stages["table"][number] >= 0 and (rewritten or stages["ahead"][number] < 0):
+                stages["hint"][number] = next(columns)
+            entries = (*stage.entries, *((stage.default,) if stage.default else ()))
+            rewritten |= any(
+                a.target in FIELD_BY_NAME or a.kind == "dec_ttl" for e in entries for a in e.actions
+            )
 
     def alone(
         self, entry: Entry, stage: Stage, site: int, numbers: dict[str, int]

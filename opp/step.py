@@ -12,7 +12,7 @@ import numpy as np
 from oppcache._jit import kernel
 
 from . import arrays as A
-from .ahead import row_of
+from .ahead import foreseen, keep_hint, row_of
 from .allocation import allocate
 from .alu import compute, holds
 from .arrays import (
@@ -23,7 +23,7 @@ from .arrays import (
     STATE_MASK,
 )
 from .classifier import classify
-from .contexts import find, hash_key, insert, location, reset, touch, witness
+from .contexts import find_or_insert, has_key, hash_key, location, reset, touch, witness
 from .emission import announce, generate
 from .fields import W_ID, W_LENGTH, W_NOW
 from .keys import extract_key
@@ -73,20 +73,35 @@ def find_context(program, store, stage, vector, scratch):
         return np.int64(STATELESS)
     key = program.stages["lookup"][stage]
     row = _read_before(program, stage, key, scratch)
-    if row < 0:
-        at = np.int64(A.S_KEY)
-        direction = extract_key(program, key, vector, scratch, at)
-    else:
-        at = row + A.AHEAD_KEY
-        direction = np.int64(scratch[row + A.AHEAD_DIRECTION]) - 1
+    if row >= 0:
+        return _recall(program, store, table, row, scratch)
+    direction = extract_key(program, key, vector, scratch, A.S_KEY)
     if direction < 0:
         return np.int64(NO_KEY)
     scratch[A.S_DIRECTION] = np.uint64(direction)
-    h = hash_key(scratch, at, program.keys["words"][key]) if row < 0 else scratch[row + A.AHEAD_HASH]
-    record = find(program, store, table, scratch, at, h)
-    if record < 0:
-        record = insert(program, store, table, scratch, at, h)
+    column, place = program.stages["hint"][stage], np.int64(scratch[A.S_AHEAD]) - 1
+    hinted = column >= 0 and place >= 0
+    if hinted:
+        record = foreseen(store, column, place, scratch)
+        if record >= 0 and has_key(program, store, table, record, scratch, A.S_KEY):
+            return record
+    h = hash_key(scratch, A.S_KEY, program.keys["words"][key])
+    record = find_or_insert(program, store, table, scratch, A.S_KEY, h)
+    if hinted:
+        keep_hint(store, column, place, record, scratch)
     return record
+
+
+@kernel
+def _recall(program, store, table, row, scratch):
+    """As :func:`find_context`, by what was read ahead of a key that has not changed."""
+    if scratch[row + A.AHEAD_DIRECTION] == _ZERO:
+        return np.int64(NO_KEY)
+    scratch[A.S_DIRECTION] = scratch[row + A.AHEAD_DIRECTION] - _ONE
+    record = np.int64(scratch[row + A.AHEAD_RECORD]) - 1
+    if record >= 0 and has_key(program, store, table, record, scratch, row + A.AHEAD_KEY):
+        return record
+    return find_or_insert(program, store, table, scratch, row + A.AHEAD_KEY, scratch[row + A.AHEAD_HASH])
 
 
 @kernel
@@ -336,9 +351,7 @@ def _write(program, store, variables, w, at, own_table, own_record, own_base, ve
         if extract_key(program, key, vector, scratch, A.S_FOREIGN_KEY) < 0:
             return
         h = hash_key(scratch, A.S_FOREIGN_KEY, program.keys["words"][key])
-        record = find(program, store, table, scratch, A.S_FOREIGN_KEY, h)
-        if record < 0:
-            record = insert(program, store, table, scratch, A.S_FOREIGN_KEY, h)
+        record = find_or_insert(program, store, table, scratch, A.S_FOREIGN_KEY, h)
         base = location(program, store, table, record)
     elif own_record < 0:
         return

@@ -51,12 +51,18 @@ COPIED += ("hybrid", "controller", "experiments", "bench", "docs")
 
 @dataclass(frozen=True)
 class Mutant:
-    """A change of the sources: ``old``, which stands in them exactly once, becomes ``new``."""
+    """A change of the sources: ``old``, which stands in them exactly once, becomes ``new``.
+
+    Attributes:
+        quick: whether every run of the test suite tries it.
+        first: file of tests to run before the others, where these take long to find it.
+    """
 
     name: str
     old: str
     new: str
     quick: bool = False
+    first: str = ""
 
 
 @dataclass(frozen=True)
@@ -182,7 +188,8 @@ def try_mutant(mutant: Mutant) -> Outcome:
         copy_sources(folder)
         path = place(mutant, folder)
         change(path, mutant.old, mutant.new)
-        found = killer(*run_tests(folder))
+        first = (f"tests/opp/{mutant.first}.py",) if mutant.first else ()
+        found = killer(*run_tests(folder, (*first, *TESTS)))
         return Outcome(mutant, path.relative_to(folder).as_posix(), found, time.monotonic() - started)
 
 

@@ -11,7 +11,7 @@ import pytest
 from oppcache.opp import Machine, load_program
 from oppcache.opp import contexts as store_of
 from oppcache.opp.contexts import grow, hash_key
-from oppcache.opp.fields import W_IN_PORT, W_LENGTH
+from oppcache.opp.fields import W_HEADERS, W_IN_PORT, W_IP_DST, W_IP_SRC, W_LENGTH, Header
 
 COUNTER: dict[str, Any] = {
     "program": "counter",
@@ -68,6 +68,61 @@ def test_batches_do_not_matter() -> None:
     assert whole.global_values() == parts.global_values()
 
 
+def test_a_flow_whose_packets_come_to_other_contexts_finds_each() -> None:
+    """Where a flow's packet before went is a hint only: here each has a number of its own in its key."""
+    count = {"updates": [{"set": "R.n", "op": "add", "args": ["R.n", 1]}]}
+    numbered = {
+        "actions": [{"set": {"metadata.number": "G.g.next"}}],
+        "updates": [{"set": "G.g.next", "op": "add", "args": ["G.g.next", 1]}],
+    }
+    tables = {name: {"registers": ["n"]} for name in ("flows", "packets")}
+    machine = Machine(
+        load_program(
+            {
+                "program": "p",
+                "metadata": ["number"],
+                "globals": {"g": [{"name": "next"}]},
+                "tables": tables,
+                "stages": [
+                    {"name": "first", "table": "flows", "key": ["ip.src"], "default": numbered},
+                    {
+                        "name": "then",
+                        "table": "packets",
+                        "key": ["ip.src", "metadata.number"],
+                        "default": count,
+                    },
+                ],
+            }
+        )
+    )
+    rows = np.zeros((300, machine.layout.words), np.uint64)
+    rows[:, W_HEADERS] = 1 << Header.IP
+    rows[:, W_IP_SRC + 1] = np.arange(300) % 2
+    for turn in (1, 2):  # at the second the hints are those of the first's last packets
+        machine.write_global("g.next", 0)
+        machine.process(rows.copy())
+        found = machine.contexts()["packets"]
+        assert len(found) == 300
+        assert {(registers[0]) for _, registers, *_ in found.values()} == {turn}
+        assert sorted(key[1] for key in found) == list(range(300))
+
+
+@pytest.mark.parametrize("halves", [["ip.src.high", "tcp.seq"], ["tcp.seq", "ip.src.low"]])
+def test_an_address_is_set_from_both_halves_or_not_at_all(halves: list[str]) -> None:
+    """A packet that is not TCP has no number to put into the other half: its address stays."""
+    stages = [{"name": "s", "default": {"actions": [{"set": {"ip.dst": halves}}]}}]
+    machine = Machine(load_program({"program": "p", "stages": stages}))
+    rows = np.zeros((2, machine.layout.words), np.uint64)
+    rows[:, W_HEADERS] = 1 << Header.IP | 1 << Header.IPV6
+    rows[1, W_HEADERS] |= np.uint64(1 << Header.TCP)
+    rows[:, W_IP_SRC], rows[:, W_IP_SRC + 1], rows[:, machine.layout.word_of["tcp.seq"]] = 11, 22, 33
+    rows[:, W_IP_DST], rows[:, W_IP_DST + 1] = 44, 55
+    machine.process(rows)
+    assert rows[0, W_IP_DST : W_IP_DST + 2].tolist() == [44, 55]
+    values = {"ip.src.high": 11, "ip.src.low": 22, "tcp.seq": 33}
+    assert rows[1, W_IP_DST : W_IP_DST + 2].tolist() == [values[half] for half in halves]
+
+
 def test_keys_whose_hashes_collide_stay_apart() -> None:
     """Without compilation the hash can be replaced by a constant: then every key probes past all others."""
     import subprocess
@@ -86,7 +141,8 @@ machine = Machine(load_program({
 machine.store = contexts.make_store(machine.lowered.arrays, capacity=1)
 rows = np.zeros((60, machine.layout.words), np.uint64)
 rows[:, 3] = np.arange(60) % 20
-machine.process(rows)
+machine.process(rows[:30])
+machine.process(rows[30:])
 found = machine.contexts()["t"]
 assert found == {(n,): found[n,] for n in range(20)}, found
 assert {v[1] for v in found.values()} == {(3,)}
