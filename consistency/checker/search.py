@@ -310,7 +310,7 @@ def check(
     add_first(store, scratch.words, length)
     status = MORE
     while status == MORE:
-        store = grown(store)
+        store = grown(store, memory)
         status = expand(system, store, scratch, BATCH, 0 if to_the_end else mask)
         if compact:
             forget_expanded(store)
@@ -334,9 +334,11 @@ def over(store: Store, states_max: int | None) -> bool:
 
 
 def in_use(store: Store) -> int:
-    """Bytes of a store, and of the larger table where it is about to grow."""
-    grows = int(store.counters[N_STATES]) * 100 > len(store.table) * (MAX_LOAD_PERCENT - 2)
-    return store.bytes + (2 * store.table.nbytes if grows else 0)
+    """Bytes of a store that have been touched, and of the larger table where it is about to grow."""
+    states, words, edges = (int(store.counters[i]) for i in (N_STATES, N_WORDS, N_EDGES))
+    each = 12 + (8 if len(store.hashes) else 0) + (9 if len(store.quiet) else 0)
+    grows = states * 100 > len(store.table) * (MAX_LOAD_PERCENT - 2)
+    return 4 * words + each * states + 4 * edges + store.table.nbytes * (3 if grows else 1)
 
 
 def free_memory() -> int:

@@ -19,7 +19,9 @@ from .layout import STORED_MAX
 from .moves import MOVES_MAX
 
 MAX_LOAD_PERCENT = 60
-LARGE = 1 << 26  # bytes of an array from which on it grows by eighths
+LARGE = 1 << 26  # bytes of an array from which on it is given all the room that it may need
+BYTES_MIN = 24  # that a state takes, in whatever way it is kept
+PER_STATE = ("parents", "hashes", "quiet", "edge_starts")
 # Words of `counters`.
 (
     N_NEXT,  # number of the next state to expand
@@ -63,11 +65,6 @@ class Store(NamedTuple):
     counters: np.ndarray
     first: np.ndarray
 
-    @property
-    def bytes(self) -> int:
-        """Memory of all arrays."""
-        return sum(array.nbytes for array in self)
-
 
 def make_store(liveness: bool, compact: bool, states: int = 1 << 14) -> Store:
     """An empty store with room for about ``states`` states."""
@@ -87,24 +84,25 @@ def make_store(liveness: bool, compact: bool, states: int = 1 << 14) -> Store:
     )
 
 
-def grown(store: Store) -> Store:
-    """The store with more room wherever there may soon be none; its arrays change in place, but for the table."""
+def grown(store: Store, memory: int) -> Store:
+    """The store with more room wherever there may soon be none.
+
+    Args:
+        memory: bytes that the search may use in all.
+    """
     states, words, edges = (int(store.counters[i]) for i in (N_STATES, N_WORDS, N_EDGES))
-    window = states - int(store.counters[N_FIRST])
+    needed = {
+        "arena": words + MOVES_MAX * STORED_MAX,
+        "starts": states - int(store.counters[N_FIRST]) + MOVES_MAX + 1,
+        **dict.fromkeys(PER_STATE, states + MOVES_MAX + 1),
+        "edges": edges + MOVES_MAX,
+    }
     changed = {}
-    room = MOVES_MAX + 1
-    if words + MOVES_MAX * STORED_MAX >= len(store.arena):
-        changed["arena"] = _longer(store.arena, words + MOVES_MAX * STORED_MAX)
-    if window + room >= len(store.starts):
-        changed["starts"] = _longer(store.starts, window + room)
-    if states + room >= len(store.parents):
-        changed["parents"] = _longer(store.parents, states + room)
-        for name in ("hashes", "quiet", "edge_starts"):
-            if len(getattr(store, name)):
-                changed[name] = _longer(getattr(store, name), len(changed["parents"]))
-    if len(store.edges) and edges + MOVES_MAX >= len(store.edges):
-        changed["edges"] = _longer(store.edges, edges + MOVES_MAX)
-    if states * 100 >= len(store.table) * MAX_LOAD_PERCENT - room * 100:
+    for name, length in needed.items():
+        array = getattr(store, name)
+        if len(array) and length >= len(array):
+            changed[name] = _longer(array, length, memory // (4 if name in ("arena", "edges") else BYTES_MIN))
+    if states * 100 >= len(store.table) * MAX_LOAD_PERCENT - (MOVES_MAX + 1) * 100:
         table = np.zeros(len(store.table) * 2, np.uint64)
         store.counters[N_SHIFT] -= 1
         rehash(store.table, table, np.uint64(store.counters[N_SHIFT]))
@@ -112,11 +110,18 @@ def grown(store: Store) -> Store:
     return store._replace(**changed)
 
 
-def _longer(array: np.ndarray, at_least: int) -> np.ndarray:
-    # In place: the system moves the pages of a large block, so that nothing large is there twice.
-    more = len(array) if array.nbytes < LARGE else len(array) // 8
-    array.resize(max(len(array) + more, at_least + 1), refcheck=False)  # no one else holds it
-    return array
+def _longer(array: np.ndarray, at_least: int, most: int) -> np.ndarray:
+    """A longer copy: twice as long, or from LARGE bytes on as long as it can ever become.
+
+    Pages that are not touched yet cost nothing, so nothing large is ever there twice.
+    """
+    little = at_least + at_least // 8 + 1
+    try:
+        longer = np.empty(max(little, most if array.nbytes >= LARGE else 2 * len(array)), array.dtype)
+    except MemoryError:  # the system gives no more than it has
+        longer = np.empty(little, array.dtype)
+    longer[: len(array)] = array
+    return longer
 
 
 @kernel
@@ -128,6 +133,8 @@ def has_room(store):
         store.counters[N_WORDS] + MOVES_MAX * STORED_MAX < len(store.arena)
         and states - store.counters[N_FIRST] + room < len(store.starts)
         and states + room < len(store.parents)
+        and (len(store.hashes) == 0 or states + room < len(store.hashes))
+        and (len(store.quiet) == 0 or states + room < min(len(store.quiet), len(store.edge_starts)))
         and (len(store.edges) == 0 or store.counters[N_EDGES] + MOVES_MAX < len(store.edges))
         and (states + room) * 100 < len(store.table) * MAX_LOAD_PERCENT
     )

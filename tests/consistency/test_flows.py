@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -150,14 +152,29 @@ def test_a_states_packets_have_one_numbering(name: str) -> None:
     assert len(flows) > 2
 
 
-def test_arrays_that_grow_by_eighths_hold_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = Model(packets=2, promotions=1, lossy=True)
-    before = check(load_protocol("cas-hold"), model)
-    monkeypatch.setattr(store, "LARGE", 1 << 12)
-    after = check(load_protocol("cas-hold"), model)
+@pytest.mark.parametrize("liveness", [True, False])
+@pytest.mark.parametrize("compact", [True, False])
+@pytest.mark.parametrize("refused", [True, False])
+def test_however_arrays_grow_they_hold_the_same(
+    refused: bool, compact: bool, liveness: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given all room at once from a size on, or, where the system does not give so much, by eighths."""
+    protocol, model = load_protocol("cas-hold"), Model(packets=2, promotions=1, lossy=True, liveness=liveness)
+    before = check(protocol, model, compact=compact)
+    empty, asked = np.empty, []
+
+    def sparing(size: Any, *rest: Any) -> np.ndarray:
+        asked.append(size)
+        if refused and size > 2_000_000:
+            raise MemoryError
+        return empty(size, *rest)
+
+    monkeypatch.setattr(store, "LARGE", 1 << 18)
+    monkeypatch.setattr(np, "empty", sparing)
+    after = check(protocol, model, compact=compact, memory=1 << 30)
+    assert max(asked) >= (1 << 30) // 24
     assert after.holds
     assert (before.states, before.transitions) == (after.states, after.transitions)
-    assert before.store.bytes > after.store.bytes
 
 
 def test_what_the_model_does_not_have_is_refused() -> None:
