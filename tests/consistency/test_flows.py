@@ -169,7 +169,7 @@ def test_however_arrays_grow_they_hold_the_same(
             raise MemoryError
         return empty(size, *rest)
 
-    monkeypatch.setattr(store, "LARGE", 1 << 18)
+    monkeypatch.setattr(store, "LARGE", 1 << 16)
     monkeypatch.setattr(np, "empty", sparing)
     after = check(protocol, model, compact=compact, memory=1 << 30)
     assert max(asked) >= (1 << 30) // 24
