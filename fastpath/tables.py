@@ -171,6 +171,16 @@ def _room(tables, table, handle):
 
 
 @kernel
+def _free_choice(tables, handle, first_place, choices):
+    """The same where a bucket is one place. The walk of a full table asks this at every step, so it looks up nothing else."""
+    for at in range(handle * MAX_CHOICES, handle * MAX_CHOICES + choices):
+        place = np.int64(tables.buckets[at])
+        if tables.places[first_place + place] < 0:
+            return place
+    return np.int64(-1)
+
+
+@kernel
 def _stash_room(tables, table):
     """An empty place of the stash, −1 if it is full."""
     rows = tables.rows
@@ -212,11 +222,14 @@ def _settle(tables, table, handle):
             if place != lost or back:
                 break
         other = tables.places[at + place]
-        _put(tables, table, homeless, place)
+        tables.places[at + place] = homeless
+        tables.contexts["place"][first + homeless] = place
         tables.walk[moves] = place
         moves += 1
         homeless, lost = other, place
-        place = _room(tables, table, homeless)
+        place = (
+            _room(tables, table, homeless) if ways > 1 else _free_choice(tables, first + other, at, options)
+        )
         if place >= 0:
             _put(tables, table, homeless, place)
             return True, moves

@@ -136,7 +136,7 @@ def _words(value: Any) -> Iterator[int]:
     elif isinstance(value, np.ndarray):
         if not value.flags.c_contiguous:
             raise ValueError("got an array that is not contiguous")
-        yield value.__array_interface__["data"][0]
+        yield value.ctypes.data
         yield from value.shape
     else:
         yield value.address if isinstance(value, Pointer) else int(value)
