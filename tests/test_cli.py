@@ -277,3 +277,14 @@ def test_ctrl_c_is_status_130_and_a_second_call_goes_on(tmp_path: Path, jobs: st
     done = len(list(tmp_path.glob("out/runs/*.json")))
     assert 0 < done < 400
     assert not (tmp_path / "out/results.csv").exists()
+
+
+def test_what_calibrate_prints_can_be_pasted_into_an_experiment(call: Call, tmp_path: Path) -> None:
+    status, printed, _ = call("calibrate", "nf:stateful-firewall", "--packets", "2000")
+    assert status == 0
+    experiment = "name: calibrated\nprogram: {nf: stateful-firewall}\n"
+    experiment += "traffic: {generator: {model: zipf, flows: 100, rate: 1Mpps}, packets: 2k}\n"
+    (tmp_path / "mine.yaml").write_text(experiment + printed, encoding="utf-8")
+    assert call("run", "mine.yaml", "--out", "out")[0] == 0
+    used = oppcache.load(tmp_path / "out").manifest["configuration"]["cpu"]["service"]
+    assert used == yaml.safe_load(printed)["cpu"]["service"] != "850ns"
