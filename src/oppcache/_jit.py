@@ -244,6 +244,10 @@ def _cache(dispatcher: Any) -> None:
             setattr(numba.config, "CACHE_DIR", before)
 
 
+def _widened(kind: Any) -> Any:
+    return types.unliteral(kind) if isinstance(kind, types.IntegerLiteral) else kind
+
+
 class _Kernel:
     """A kernel that other kernels call, and perhaps Python.
 
@@ -259,6 +263,9 @@ class _Kernel:
         bare: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
         bare["pipeline_class"] = LinkedCompiler
         self._bare = numba.njit(function, **options, **bare)  # of which its type holds a weak reference
+        # Numba would compile it anew for each constant that it is called with.
+        template = self._bare.get_call_template
+        self._bare.get_call_template = lambda args, keywords: template(tuple(map(_widened, args)), keywords)
         # What Numba takes the kernel for where another one names it.
         self._numba_type_ = self._bare._numba_type_
 
