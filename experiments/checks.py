@@ -36,6 +36,7 @@ class Resolved:
         eviction: a policy's name or its file.
         admission: a policy's name, its file, or a mapping such as ``{"packet": 8}``.
         profile: a NIC profile's name or its file.
+        protocol: a protocol's name or its file.
     """
 
     program: str | Path
@@ -46,10 +47,18 @@ class Resolved:
     eviction: str | Path
     admission: str | Path | dict[str, Any]
     profile: str | Path = "netfpga-sume"
+    protocol: str | Path = "cas-hold"
 
     def files(self) -> list[Path]:
         """Files of the user's that a run depends on."""
-        found = (self.program, *self.traffic_files, self.eviction, self.admission, self.profile)
+        found = (
+            self.program,
+            *self.traffic_files,
+            self.eviction,
+            self.admission,
+            self.profile,
+            self.protocol,
+        )
         return [item for item in found if isinstance(item, Path)]
 
 
@@ -88,6 +97,7 @@ def check(
     """
     before = len(problems.items)
     profile = _check_profile(tree, experiment, folder, problems, memory)
+    protocol = _check_protocol(tree, experiment, folder, problems, memory)
     _check_abilities(tree, experiment, problems)
     packets = _check_traffic(tree, experiment, folder, problems, memory)
     program, parameters = _check_program(tree, experiment, folder, problems, memory)
@@ -107,6 +117,7 @@ def check(
         eviction,
         admission,
         profile,
+        protocol,
     )
 
 
@@ -125,16 +136,29 @@ def _check_profile(
     return name
 
 
-def _check_abilities(tree: MarkedDict, experiment: Experiment, problems: Problems) -> None:
+def _check_protocol(
+    tree: MarkedDict, experiment: Experiment, folder: Path, problems: Problems, memory: Memory
+) -> str | Path:
     from oppcache.consistency import protocol_names
     from oppcache.hybrid.setup import RUNNABLE_PROTOCOLS
+    from oppcache.hybrid.timed.parts import runnable
 
+    name, path = experiment.consistency.protocol, ("consistency", "protocol")
+    mark = mark_at(tree, path)
+    if name.endswith((".yaml", ".yml")):
+        file = located(tree, path, name, folder)
+        memory.ask("protocol", str(file), lambda: runnable(str(file), mark), problems, mark)
+        return file
+    other = "a file such as my-protocol.yaml"
+    check_name(problems, "consistency.protocol", name, RUNNABLE_PROTOCOLS, protocol_names(), mark, other)
+    return name
+
+
+def _check_abilities(tree: MarkedDict, experiment: Experiment, problems: Problems) -> None:
     def mark(*path: str) -> Mark:
         return mark_at(tree, path)
 
     profile, protocol = experiment.nic.profile, experiment.consistency.protocol
-    place, later = mark("consistency", "protocol"), protocol_names()
-    check_name(problems, "consistency.protocol", protocol, RUNNABLE_PROTOCOLS, later, place)
     only = (
         (("consistency", "stages"), experiment.consistency.stages, "sandwich"),
         (("consistency", "globals"), experiment.consistency.globals, "by-class"),

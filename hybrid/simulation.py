@@ -83,7 +83,11 @@ def make_run(setup: Setup) -> ContextRun:
 def check_setup(setup: Setup) -> None:
     """Refuse what no run can be made of."""
     load_profile(setup.profile)
-    if setup.protocol not in RUNNABLE_PROTOCOLS:
+    if setup.protocol.endswith((".yaml", ".yml")):
+        from .timed.parts import runnable
+
+        runnable(setup.protocol)
+    elif setup.protocol not in RUNNABLE_PROTOCOLS:
         known = ", ".join(RUNNABLE_PROTOCOLS)
         hint = near_miss(setup.protocol, RUNNABLE_PROTOCOLS)
         raise InputError(

@@ -35,6 +35,7 @@ _RESOLVES = {
     "cache.eviction": (("eviction",), True),
     "cache.admission": (("admission",), True),
     "nic.profile": (("profile",), True),
+    "consistency.protocol": (("protocol",), True),
 }
 _WIDE = 10  # a range whose ends are so far apart is drawn evenly in the logarithm
 

@@ -11,7 +11,7 @@ from oppcache.consistency import Protocol, load_protocol
 from oppcache.consistency import lower as lower_protocol
 from oppcache.consistency.lower import ProtocolArrays
 from oppcache.fastpath import Profile, load_profile
-from oppcache.opp.errors import InputError, Problems
+from oppcache.opp.errors import InputError, Mark, Problems
 from oppcache.opp.lower import Lowered, lower
 
 from ..placement import Placement, place
@@ -50,7 +50,7 @@ def gather(setup: Setup, ask: Callable[..., Any] = make_anew) -> Parts:
     program, rules = id(setup.program), setup.rules
     lowered = ask(lambda: lower(setup.program), "lowered", program)
     profile = ask(lambda: limited(load_profile(setup.profile), rules), "profile", setup.profile, rules)
-    protocol = ask(lambda: _runnable(setup.protocol), "protocol", setup.protocol)
+    protocol = ask(lambda: runnable(setup.protocol), "protocol", setup.protocol)
     instant = protocol.instantaneous
     placed = without_limit(profile) if rules.algorithm else profile
     placement = ask(
@@ -68,13 +68,14 @@ def gather(setup: Setup, ask: Callable[..., Any] = make_anew) -> Parts:
     )
 
 
-def _runnable(source: str) -> Protocol:
-    """Load a protocol that the engine can run.
+def runnable(source: str, mark: Mark | None = None) -> Protocol:
+    """Load a protocol that the engine can run: one of :data:`~..setup.RUNNABLE_PROTOCOLS`, or a file.
 
     Raises:
-        InputError: it wants its packets or markers in other RX queues than those that the engine chooses.
+        InputError: there is none, or it is wrong, or it wants its packets or markers in other RX queues than those that
+            the engine chooses.
     """
-    protocol, problems = load_protocol(source), Problems()
+    protocol, problems = load_protocol(source, mark), Problems()
     for key, got, built in (
         ("steering", protocol.steering, "home"),
         ("fences", protocol.fences, "one-queue"),

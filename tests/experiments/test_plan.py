@@ -87,6 +87,7 @@ def test_all_mistakes_are_told_at_once_with_their_places(write: Write) -> None:
             "figures[0].shade: got 'hits', expected none: a line has no shades",
         ),
         ({"consistency": {"protocol": "instnt"}}, "did you mean 'instant'?"),
+        ({"consistency": {"protocol": "my.yaml"}}, "my.yaml: no such file"),
         ({"cache": {"eviction": "arcs"}}, "did you mean 'arc'?"),
         ({"cache": {"admission": "tinyflu"}}, "did you mean 'tinylfu'?"),
         ({"cache": {"admission": {"tinylfu": 3}}}, "got 'tinylfu', expected always, {packet: 8}"),

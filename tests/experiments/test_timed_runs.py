@@ -9,6 +9,7 @@ import pytest
 
 import oppcache
 from oppcache.experiments import lossless
+from oppcache.opp.errors import InputError
 
 
 def experiment(**more: Any) -> dict[str, Any]:
@@ -80,3 +81,29 @@ def test_bisection_ends_just_below_the_limit(limit: float) -> None:
 def test_bisection_says_when_there_is_no_limit_or_nothing_passes() -> None:
     assert lossless.search(lambda rate: Outcome(0)).metrics["max_lossless_rate"] is None
     assert lossless.search(lambda rate: Outcome(1)).metrics["max_lossless_rate"] == 0
+
+
+def test_a_file_stands_where_a_protocols_name_does(tmp_path: Path, checkout: Path) -> None:
+    shipped = (checkout / "consistency" / "protocols" / "cas.yaml").read_text(encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(
+        shipped.replace("protocol: cas\n", "protocol: mine\n"), encoding="utf-8"
+    )
+    given = experiment(sweep={"consistency.protocol": ["cas", str(tmp_path / "mine.yaml")]})
+    done = oppcache.run(given, out=tmp_path / "out", jobs=1)
+    first, second = done.results.drop("consistency.protocol").rows()
+    assert first == second
+    assert any(name.endswith("mine.yaml") for name in done.manifest["inputs"])
+
+
+def test_a_protocol_file_that_cannot_be_run_is_refused_at_its_place(tmp_path: Path, checkout: Path) -> None:
+    queues = (checkout / "consistency" / "protocols" / "cas-hold-queues.yaml").read_text(encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(queues, encoding="utf-8")
+    (tmp_path / "bad.yaml").write_text("protocol: bad\n", encoding="utf-8")
+    for name, expected in (
+        ("mine.yaml", "steering: got 'flow', expected 'home'"),
+        ("bad.yaml", "is missing"),
+    ):
+        given = experiment(consistency={"protocol": str(tmp_path / name)})
+        with pytest.raises(InputError, match=expected) as raised:
+            oppcache.run(given, out=tmp_path / "out", jobs=1)
+        assert name in str(raised.value)
