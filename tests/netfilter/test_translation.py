@@ -38,7 +38,7 @@ HYBRID = """
 name: through-both
 program: {nf: stateful-firewall}
 traffic: {generator: {model: zipf, flows: 10}, packets: 10}
-nic: {contexts: 3, profile: ideal}
+nic: {contexts: 3}
 cache: {eviction: lru}
 """
 
