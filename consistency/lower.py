@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .checks import can_meet
-from .table import Protocol, Role, Row
+from .table import Protocol, Role, Row, State
 from .vocabulary import ACTION, ACTION_MESSAGE, EVENT, EVENT_NAMES, EVENTS, GUARD, ROLES, TIMERS
 
 CELL_DTYPE = np.dtype([("first", np.int32), ("rows", np.int32)])  # rows -1: impossible, 0: ignored
@@ -29,10 +29,9 @@ STATE_DTYPE = np.dtype(
         ("owns", np.int32),
         ("context", np.int32),
         ("timer", np.int32),  # index in TIMERS; 0: none
-        (
-            "simple",
-            np.int32,
-        ),  # PROCESSES: a packet here is run, and nothing else happens; PROCESSES_FIRST: it is run in any case
+        # What becomes of a packet here: 0, the table says; PROCESSES, it is run, and nothing else happens;
+        # PROCESSES_FIRST, it is run in any case.
+        ("running", np.int32),
         ("exists", np.int32),
     ]
 )
@@ -87,7 +86,7 @@ def lower_with_places(protocol: Protocol) -> tuple[ProtocolArrays, list[RowPlace
         roles[r] = (role.number(role.start), role.number(role.restart), len(role.states))
         for s, state in enumerate(role.states.values()):
             timer = TIMERS.index(state.timer)
-            states[r, s] = (state.owns, state.context, timer, running(state.cells.get("packet", ())), 1)
+            states[r, s] = (state.owns, state.context, timer, running(state), 1)
             for event, found in state.cells.items():
                 if not can_meet(role, state, event):
                     continue
@@ -116,12 +115,20 @@ def action_code(action: str) -> int:
     return ACTION[verb] + (ACTION_MESSAGE * (EVENT[message] + 1) if message else 0)
 
 
-def running(rows: tuple[Row, ...]) -> int:
-    """Whether a packet's cell runs it whatever the guards say: 0, :data:`PROCESSES` or :data:`PROCESSES_FIRST`."""
+def running(state: State) -> int:
+    """Whether a state runs a packet whatever the guards say: 0, :data:`PROCESSES` or :data:`PROCESSES_FIRST`."""
+    rows = state.cells.get("packet", ())
+    if _what(state.cells.get("bounced", rows)) != _what(rows):
+        return 0  # the two are told apart
     if len(rows) == 1 and rows[0].actions == ("process",) and not rows[0].guards and not rows[0].next:
         return PROCESSES
     first = {row.actions[:1] for row in rows}
     return PROCESSES_FIRST if first and first <= {("process",), ("process-keep",)} else 0
+
+
+def _what(rows: tuple[Row, ...]) -> list[tuple[object, ...]]:
+    """What a cell says, wherever it stands."""
+    return [(row.guards, row.actions, row.next, row.impossible) for row in rows]
 
 
 def event_name(code: int) -> str:

@@ -46,8 +46,8 @@ class Resolved:
     traffic_files: tuple[Path, ...]
     eviction: str | Path
     admission: str | Path | dict[str, Any]
-    profile: str | Path = "netfpga-sume"
-    protocol: str | Path = "cas-hold"
+    profile: str | Path
+    protocol: str | Path
 
     def files(self) -> list[Path]:
         """Files of the user's that a run depends on."""
@@ -98,7 +98,7 @@ def check(
     before = len(problems.items)
     profile = _check_profile(tree, experiment, folder, problems, memory)
     protocol = _check_protocol(tree, experiment, folder, problems, memory)
-    _check_abilities(tree, experiment, problems)
+    _check_abilities(tree, experiment, protocol, problems)
     packets = _check_traffic(tree, experiment, folder, problems, memory)
     program, parameters = _check_program(tree, experiment, folder, problems, memory)
     eviction = _check_eviction(tree, experiment, folder, problems, memory)
@@ -127,12 +127,10 @@ def _check_profile(
     from oppcache.fastpath import load_profile, profile_names
 
     name, path = experiment.nic.profile, ("nic", "profile")
-    mark = mark_at(tree, path)
-    if name.endswith((".yaml", ".yml")):
-        file = located(tree, path, name, folder)
-        memory.ask("profile", str(file), lambda: load_profile(str(file), mark), problems, mark)
+    if file := _file_of(tree, path, name, folder, problems, memory, load_profile):
         return file
-    check_name(problems, "nic.profile", name, profile_names(), (), mark, "a file such as my-nic.yaml")
+    example = "a file such as my-nic.yaml"
+    check_name(problems, "nic.profile", name, profile_names(), (), mark_at(tree, path), example)
     return name
 
 
@@ -144,21 +142,45 @@ def _check_protocol(
     from oppcache.hybrid.timed.parts import runnable
 
     name, path = experiment.consistency.protocol, ("consistency", "protocol")
-    mark = mark_at(tree, path)
-    if name.endswith((".yaml", ".yml")):
-        file = located(tree, path, name, folder)
-        memory.ask("protocol", str(file), lambda: runnable(str(file), mark), problems, mark)
+    if file := _file_of(tree, path, name, folder, problems, memory, runnable):
         return file
-    other = "a file such as my-protocol.yaml"
-    check_name(problems, "consistency.protocol", name, RUNNABLE_PROTOCOLS, protocol_names(), mark, other)
+    example, later, mark = "a file such as my-protocol.yaml", protocol_names(), mark_at(tree, path)
+    check_name(problems, "consistency.protocol", name, RUNNABLE_PROTOCOLS, later, mark, example)
     return name
 
 
-def _check_abilities(tree: MarkedDict, experiment: Experiment, problems: Problems) -> None:
+def _is_instantaneous(protocol: str | Path) -> bool:
+    from oppcache.consistency import load_protocol
+
+    try:
+        return load_protocol(protocol).instantaneous
+    except InputError:
+        return False  # it has been told already
+
+
+def _file_of(
+    tree: MarkedDict,
+    path: tuple[str, str],
+    name: str,
+    folder: Path,
+    problems: Problems,
+    memory: Memory,
+    load: Callable[[str, Mark], object],
+) -> Path | None:
+    """The file that a key names, loaded once to see whether it is right; None where it is a shipped one's name."""
+    if not name.endswith((".yaml", ".yml")):
+        return None
+    file, mark = located(tree, path, name, folder), mark_at(tree, path)
+    memory.ask(path[-1], str(file), lambda: load(str(file), mark), problems, mark)
+    return file
+
+
+def _check_abilities(
+    tree: MarkedDict, experiment: Experiment, protocol: str | Path, problems: Problems
+) -> None:
     def mark(*path: str) -> Mark:
         return mark_at(tree, path)
 
-    profile, protocol = experiment.nic.profile, experiment.consistency.protocol
     only = (
         (("consistency", "stages"), experiment.consistency.stages, "sandwich"),
         (("consistency", "globals"), experiment.consistency.globals, "by-class"),
@@ -166,12 +188,13 @@ def _check_abilities(tree: MarkedDict, experiment: Experiment, problems: Problem
     for path, got, available in only:
         if got != available:
             problems.add(f"{'.'.join(path)}: " + absent(repr(got), (available,)), mark(*path))
-    if tree.get("faults") and protocol == "instant":
+    if tree.get("faults") and _is_instantaneous(protocol):
         message = (
-            "faults: protocol instant takes no time and sends nothing, so that nothing of the kind befalls it"
+            f"faults: protocol {experiment.consistency.protocol} takes no time and sends nothing, so that nothing of the "
+            "kind befalls it"
         )
         problems.add(message, mark("faults"), "as in consistency: {protocol: cas-hold}")
-    if experiment.measure is not None and profile == "ideal" and protocol == "instant":
+    if experiment.measure is not None and not is_timed(experiment):
         message = f"measure: got {experiment.measure} of a machine that takes no time and loses nothing"
         problems.add(message, mark("measure"), "as in nic: {profile: netfpga-sume}")
 

@@ -159,8 +159,10 @@ def from_results(frame: polars.DataFrame, spec: FigureSpec, manifest: Mapping[st
 
 
 def from_metrics(frame: polars.DataFrame, spec: FigureSpec, manifest: Mapping[str, Any]) -> FigureData:
-    """Gather one metric against another: a group for each value of the first key of ``by``, in it a point for each of the
-    others, in the sweep's order; means over seeds. Points that lack a metric are left out.
+    """Gather one metric against another, as means over seeds.
+
+    There is a group for each value of the first key of ``by``, in it a point for each of the others, in the sweep's order.
+    Points that lack a metric are left out.
     """
     wanted = [spec.x, spec.y, *([spec.shade] if spec.shade else [])]
     columns = [frame[name].to_list() if name in frame.columns else [None] * len(frame) for name in wanted]

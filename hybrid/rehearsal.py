@@ -7,7 +7,7 @@ distinct keys. What a program looks up does not depend on where its contexts are
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -119,7 +119,7 @@ def rehearse(lowered: Lowered, chunks: Iterable[np.ndarray], seed: int, *, next_
                     tables, records = (np.concatenate([a, np.zeros_like(a)]) for a in (tables, records))
     keys = store.tables["used"].astype(np.int64)
     if not next_uses:
-        return replace(nothing_rehearsed(0), keys=keys)
+        return Rehearsal(np.zeros(0, np.int64), keys, np.zeros(0, np.int64))
     tables, records = tables[: at[0]], records[: at[0]]
     rows = np.concatenate([[0], np.cumsum(keys)]).astype(np.int64)
     numbers = np.bincount(tables, minlength=len(keys)).astype(np.int64)

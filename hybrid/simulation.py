@@ -10,6 +10,7 @@ import numpy as np
 from oppcache.cache import Admission, Eviction, load_admission, load_policy
 from oppcache.cache.hooks import hooks_of
 from oppcache.cache.loading import make_state
+from oppcache.consistency import load_protocol
 from oppcache.fastpath import load_profile
 from oppcache.fastpath.slots import make_slots
 from oppcache.opp import arrays as A
@@ -34,6 +35,8 @@ from .series import HitSeries
 from .setup import RUNNABLE_PROTOCOLS, UNITS, Observer, Outcome, Setup, bundle_refusal
 
 Progress = Callable[[int], None]
+
+_MAX_TIMED_STAGES = 63  # a packet notes in the bits of a word where it has been
 
 
 def simulate(setup: Setup, progress: Progress | None = None, observe: Observer | None = None) -> Outcome:
@@ -93,6 +96,11 @@ def check_setup(setup: Setup) -> None:
         raise InputError(
             f"protocol {setup.protocol!r} is not available in this version; available: {known} {hint}".strip()
         )
+    if setup.timed and any(stage.table is not None for stage in setup.program.pipeline()[_MAX_TIMED_STAGES:]):
+        raise InputError(
+            f"program {setup.program.name!r} keeps contexts behind its stage {_MAX_TIMED_STAGES}, which runs that take time "
+            "do not in this version"
+        )
     if made_packets(setup.program):
         raise InputError(
             f"program {setup.program.name!r} makes packets (generate, expiry), which runs of both paths do not in this"
@@ -114,9 +122,9 @@ def check_faults(setup: Setup) -> None:
     """Refuse faults of machines that cannot have them."""
     if not setup.faults:
         return
-    if setup.protocol == "instant":
+    if load_protocol(setup.protocol).instantaneous:
         raise InputError(
-            "faults: protocol instant takes no time and sends nothing, expected one such as cas-hold"
+            f"faults: protocol {setup.protocol} takes no time and sends nothing, expected one such as cas-hold"
         )
     kept = [
         one.variable for one in analyse(setup.program).globals if one.variable.kind not in (CONSTANT, SCRATCH)

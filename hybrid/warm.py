@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from oppcache._jit import is_cached
+from oppcache._jit import tell_if_compiling
 from oppcache.cache import load_admission, load_policy
 from oppcache.opp import load_program
 from oppcache.opp.lower import lower
@@ -16,8 +15,6 @@ from oppcache.opp.lower import lower
 from .engine import engine
 from .flows import FlowCounter
 from .rehearsal import rehearse
-
-log = logging.getLogger("oppcache")
 
 
 def warm_up(
@@ -38,8 +35,7 @@ def warm_up(
         timed: whether in some run things take time.
     """
     wanted = {"engine.run_packets": untimed, "bundles.run_bundles": bundles, "events.run_events": timed}
-    if any(needed and not is_cached(name) for name, needed in wanted.items()):
-        log.info("compiling kernels… (once; later runs load them)")
+    tell_if_compiling(*(name for name, needed in wanted.items() if needed))
     if untimed:
         engine()
     if bundles:
@@ -47,9 +43,9 @@ def warm_up(
 
         engine_of_bundles()
     if timed:
-        from .timed.engine import warm_up as warm_up_timed
+        from .timed.engine import engine as timed_engine
 
-        warm_up_timed()
+        timed_engine()
     for name in evictions:
         load_policy(name)
     for source in admissions:

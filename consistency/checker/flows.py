@@ -70,7 +70,7 @@ def renumber_packets(parameters, s):
             flows |= (names >> (2 * code) & 3) << (2 * place)
     s[S_KEY_OF], s[S_FLOW_OF] = keys, flows
     if places != IDENTITY:
-        _move_packets(parameters, s, places)
+        move_packets(parameters, s, places)
 
 
 @kernel
@@ -125,7 +125,7 @@ def _append(order, place, packets):
 
 
 @kernel
-def _move_packets(parameters, s, places):
+def move_packets(parameters, s, places):
     """Rewrite every set, buffer and item; ``places`` says the new number of each packet."""
     for word in (S_APPLIED, S_EGRESSED, S_LOST, S_UNDERWAY):
         s[word] = _set(s[word], places)

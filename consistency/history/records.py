@@ -40,14 +40,19 @@ class Step(NamedTuple):
     """Something that happened to a context, or to all of them.
 
     Attributes:
-        kind: ``apply`` (a packet is about to be run on a side's copy), ``write`` (a packet is about to write the copy of a context
-            of another key than it has looked up), ``global`` (a packet is about to read or write a global), ``take`` (a side puts another copy in the place of
-            its own), ``free`` (the NIC has no copy any more), ``checkpoint`` (of all copies on the CPU), ``crash``.
+        kind: ``apply``, a packet is about to be run on a side's copy;
+            ``write``, a packet is about to write the copy of a context of another key than it has looked up;
+            ``global``, a packet is about to read or write a global;
+            ``take``, a side puts another copy in the place of its own;
+            ``free``, the NIC has no copy any more;
+            ``checkpoint``, of all copies on the CPU;
+            ``crash``, of a side.
         side: NIC or CPU.
-        key: the context; None for checkpoints and crashes.
+        key: the context or global; None for checkpoints and crashes.
         packet: its number; −1 where there is none.
         stage: of the program; −1 where there is none.
-        version: of the copy: packets applied to it so far. Of an application, before it.
+        version: of the copy: packets applied to it so far, before this one if the step is an application, a write or a
+            use of a global.
         witness: of the copy: w ← H(w, packet) over them.
     """
 
@@ -84,7 +89,7 @@ class History:
         arrivals: by packet number.
         departures: by packet number, in the order in which they left; one that is missing is still inside.
         steps: in the order in which they happened.
-        final: (version, witness) of the copy of each context that counts in the end.
+        final: (version, witness) of the copy of each context and global that counts in the end.
         choices: by packet number: what its allocations found, in order.
     """
 

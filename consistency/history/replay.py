@@ -14,7 +14,7 @@ from oppcache.opp.reference_operands import Visit
 from oppcache.opp.reference_values import KeyTuple
 
 from .objects import Fall, Objects
-from .records import LOST, Finding, History, Key
+from .records import LOST, Finding, History, Key, named
 
 Named = tuple[str, KeyTuple]  # table and key
 Contexts = Mapping[str, Mapping[KeyTuple, Any]]
@@ -58,10 +58,11 @@ class _Partly(Reference):
     """The reference, which may be told how far a packet came."""
 
     reached: set[int] | None = None
-    meeting: frozenset[int] = frozenset()  # stages without a context that meet globals
+    meeting: frozenset[int] = frozenset()  # stages without a table that touch globals or other keys' contexts
 
     def _look_up(self, stage: Stage, index: int, packet: Packet, result: Result) -> Visit:
-        if self.reached is not None and index in self.meeting and index not in self.reached:
+        # Not each packet touches something there: one that came further has passed it.
+        if self.reached is not None and index in self.meeting and index > max(self.reached, default=-1):
             raise _Lost
         if self.reached is not None and stage.table is not None and index not in self.reached:
             key = (
@@ -99,12 +100,13 @@ class Replay:
         }
         self.stages: dict[int, list[tuple[int, Key]]] = {}  # contexts that a packet has looked up
         self.touched: dict[int, list[Key]] = {}  # and all that it has changed, in order
-        self.met: dict[int, set[int]] = {}  # stages in which it has met globals
+        self.met: dict[int, set[int]] = {}  # stages in which it has met globals or other keys' contexts
         for step in self.history.steps:
             if step.key is None or step.packet < 0:
                 continue
-            if step.kind == "global":
+            if step.kind != "apply":
                 self.met.setdefault(step.packet, set()).add(step.stage)
+            if step.kind == "global":
                 continue
             self.touched.setdefault(step.packet, []).append(step.key)
             if step.kind == "apply":
@@ -189,8 +191,9 @@ class Replay:
             left = self.history.departures.get(number)
             if left is not None and left.verdict != LOST and content(before) != content(after):
                 self._differs(
-                    "output-commit", f"packet {number} has left, and a crash undoes what it did to context {fall.key}"
-                )  # fmt: skip
+                    "output-commit",
+                    f"packet {number} has left, and a crash undoes what it did to {named(fall.key)}",
+                )
 
     def _compare_state(self) -> None:
         expected = self.reference.canonical_contexts()

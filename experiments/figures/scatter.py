@@ -1,6 +1,8 @@
-"""Scatters: one metric against another, a point a run, named beside it; the colour may show a third metric.
+"""Scatters: one metric against another, a point for each combination of swept values, its mean over seeds.
 
-Points of a group that differ in a further swept key are joined by a thin line in the sweep's order. Where the third metric is 0 a point is hollow; else its colour, and its size, are on a logarithmic scale.
+Points of a group, which differ in a further swept key, are joined by a thin line in the sweep's order; its name stands
+beside one of them. The colour may show a third metric: where that is 0 a point is hollow; else its colour, and its size,
+are on a logarithmic scale.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ def _limit(axes: Axes, data: FigureData) -> None:
         room = 0.06 * ((high - low) or 1.0)
         set_limits(low - room, high + room)
     positive = x[x > 0]
-    if len(positive) and positive.max() > _SPREAD * np.median(positive):
+    if x.min() >= 0 and len(positive) and positive.max() > _SPREAD * np.median(positive):
         axes.set_xscale("symlog", linthresh=10.0 ** np.floor(np.log10(positive.min())), linscale=0.4)
         axes.set_xlim(left=-0.3 * 10.0 ** np.floor(np.log10(positive.min())))
         axes.set_xlim(right=1.6 * positive.max())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -101,7 +101,7 @@ def record(setup: Setup, parts: Parts, vectors: np.ndarray) -> Recording:
         rows.append(left)
         fates.append(np.stack([departed.number, departed.verdict, departed.port, departed.time], axis=1))
 
-    run = TimedRun(setup, parts, source=Given(vectors))
+    run = TimedRun(replace(setup, source=Given(vectors)), parts)
     run.patience = _PATIENCE
     outcome = run.run(0, observe=observe, watch=logs.append)
     log = np.concatenate(logs)

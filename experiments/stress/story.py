@@ -42,17 +42,17 @@ def _steps(recording: Recording) -> Iterator[_Row]:
 
 
 def _told(step: Step) -> str:
-    side = _SIDES[step.side]
+    side, what = _SIDES[step.side], "" if step.key is None else named(step.key)
     if step.kind == "apply":
-        return f"packet {step.packet} is run on the {side} on version {step.version} of context {step.key}"
+        return f"packet {step.packet} is run on the {side} on version {step.version} of {what}"
     if step.kind == "write":
-        return f"packet {step.packet} writes version {step.version} of context {step.key} on the {side}"
-    if step.kind == "global" and step.key is not None:
-        return f"packet {step.packet} meets {named(step.key)}, changed {step.version} times, on the {side}"
+        return f"packet {step.packet} writes {what} on the {side}, on its version {step.version}"
+    if step.kind == "global":
+        return f"packet {step.packet} meets {what}, changed {step.version} times, on the {side}"
     if step.kind == "take":
-        return f"the {side} takes a copy of context {step.key}, version {step.version}"
+        return f"the {side} takes a copy of {what}, version {step.version}"
     if step.kind == "free":
-        return f"the NIC frees its slot of context {step.key}"
+        return f"the NIC frees its slot of {what}"
     return f"the {side} crashes" if step.kind == "crash" else _CHECKPOINT
 
 

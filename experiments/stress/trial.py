@@ -116,7 +116,9 @@ class Trials:
 
     def _program(self, plan: RunPlan) -> Program:
         name = json.dumps([str(plan.resolved.program), plan.resolved.parameters], default=str, sort_keys=True)
-        found: Program = self.shelf.ask(lambda: _loaded(plan), "program", name)
+        found: Program = self.shelf.ask(
+            lambda: load(plan.resolved.program, plan.resolved.parameters), "program", name
+        )
         return found
 
     def _packets(self, plan: RunPlan, parts: Parts) -> np.ndarray:
@@ -138,7 +140,10 @@ class Trials:
         return found
 
     def _gathered(self, setup: Setup) -> Parts:
-        checked = (id(setup.program), setup.profile, setup.protocol, bool(setup.faults), setup.faults.crashes)
+        checked = (
+            id(setup.program), setup.profile, setup.protocol, setup.unit, setup.timed, bool(setup.faults),
+            setup.faults.crashes,
+        )  # fmt: skip
         self.shelf.ask(lambda: check_stressed(setup), "checked", checked)
         return self.shelf.gather(setup)
 
@@ -151,10 +156,6 @@ def rows_of(source: PacketSource, parts: Parts) -> np.ndarray:
     """All packets of a source, ``uint64[n, words]``."""
     chunks = [chunk.vectors.copy() for chunk in source.chunks(parts.lowered.layout)]
     return np.concatenate([*chunks, np.zeros((0, parts.lowered.layout.words), np.uint64)])
-
-
-def _loaded(plan: RunPlan) -> Program:
-    return load(plan.resolved.program, plan.resolved.parameters)
 
 
 def check_stressed(setup: Setup) -> None:

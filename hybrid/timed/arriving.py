@@ -69,14 +69,14 @@ def _evict_one(w, table, record, row, now):
 
 @kernel(forceinline=False)
 def nic_message(w, item, now):
-    """A control message or a marker has reached the NIC, or a WATCH can be taken that has waited for a slot."""
+    """A control message or a marker has reached the NIC, or one can be taken that has waited for a slot."""
     while item != NOBODY:
         item = _take_message(w, item, now)
 
 
 @kernel
 def _take_message(w, item, now):
-    """Take a message; return the WATCH that has waited for what it frees, NOBODY if there is none."""
+    """Take a message; return the one that has waited for the slot that it frees, NOBODY if there is none."""
     kind = w.pool.message[item, M_KIND]
     key = w.pool.message[item, M_KEY]
     table, record = key >> np.int64(32), key & np.int64(0xFFFF_FFFF)

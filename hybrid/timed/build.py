@@ -88,7 +88,8 @@ def build(setup: Setup, parts: Parts) -> S.World:
         again=np.full((1 + cores, 2), S.NOBODY, np.int64),
         cores=make_cores(cores),
         service=make_service(setup.cpu.service, setup.seed),
-        plan=_plan(setup, lowered, placement, "fetch" in parts.protocol.sent("nic")),
+        plan=_plan(setup, lowered, placement, parts.protocol),
+        grouped=_grouped(lowered, placement),
         images=np.zeros((stages, S.IMAGES, 2 * words), np.uint64),
         image_of=np.zeros((stages, S.IMAGES + 1, 2), np.int64),
         runnable=np.concatenate([placement.entries[: len(arrays.entries)], np.ones(stages, np.uint8)]),
@@ -170,7 +171,7 @@ def _policies(
     )
 
 
-def _plan(setup: Setup, lowered: Lowered, placement: Placement, fetches: bool) -> np.ndarray:
+def _plan(setup: Setup, lowered: Lowered, placement: Placement, protocol: Protocol) -> np.ndarray:
     plan = np.zeros(max(len(placement.stages), 1), S.PLAN_DTYPE)
     for row, runs, punted, ordered in zip(
         plan, placement.stages, placement.punted, placement.ordered, strict=False
@@ -179,11 +180,17 @@ def _plan(setup: Setup, lowered: Lowered, placement: Placement, fetches: bool) -
         row["not_v4"], row["not_v6"] = 4 in punted, 6 in punted
     for stage, _ in placement.globals:
         plan["globals"][stage] = 1
-    if fetches and not setup.contexts:
-        plan["runs"][: len(placement.stages)] &= (
-            lowered.arrays.stages["table"] < 0
-        )  # there is nowhere to fetch them to
+    if "fetch" in protocol.sent("nic") and not setup.contexts:
+        # There is nowhere to fetch contexts to.
+        plan["runs"][: len(placement.stages)] &= lowered.arrays.stages["table"] < 0
     return plan
+
+
+def _grouped(lowered: Lowered, placement: Placement) -> np.ndarray:
+    grouped = np.zeros(max(len(lowered.table_names), 1), np.uint8)
+    for table, name in enumerate(lowered.table_names):
+        grouped[table] = name in placement.grouped
+    return grouped
 
 
 def _limits(setup: Setup, profile: Profile, stages: int) -> list[int]:
@@ -237,7 +244,6 @@ def _knobs(
         S.P_ALONE: "process" not in protocol.used("cpu"),
         S.P_KEEPS: "process-keep" in protocol.used("nic"),
         S.P_FETCHES: "fetch" in protocol.sent("nic"),
-        S.P_GROUPED: sum(1 << lowered.table_names.index(name) for name in placement.grouped),
         S.P_ORDERED: counts_flows(setup.program),
         S.P_SEVERAL: int(np.count_nonzero(lowered.arrays.stages["table"] >= 0) > 1),
         S.P_EGRESS: (placement.may_overtake or setup.rules.algorithm != "")

@@ -122,6 +122,15 @@ def reckon(w, row, version):
         marks["lost"][row] = lost
 
 
+@kernel
+def count_applied(w, row, version):
+    """A packet is about to be applied to a copy of a context, of this version."""
+    marks = w.rows.marks
+    if version < marks["applied"][row] - marks["lost"][row]:
+        fall_behind(w, row, version)
+    marks["applied"][row] += 1
+
+
 @kernel(forceinline=False)
 def fall_behind(w, row, version):
     """A packet is about to run on a copy that lacks updates: a crash has set it back, or the read is stale."""

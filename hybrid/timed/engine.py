@@ -34,8 +34,3 @@ def engine() -> Engine:
         kernel(side_event, signature=SIGNATURES["react"]),
         kernel(other_event, signature=SIGNATURES["other"]),
     )
-
-
-def warm_up() -> None:
-    """Compile the kernels, or load them from the cache."""
-    engine()

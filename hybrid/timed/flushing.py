@@ -18,10 +18,10 @@ _ZERO = np.uint64(0)
 
 @kernel(forceinline=False)
 def flush_later_stages(w, stage, vector, now):
-    """Before a packet is punted at a stage, punt what is held at later ones in its contexts, as at a time-out.
+    """Before a packet may be punted at a stage, punt what is held at later ones in its contexts, as at a time-out.
 
-    The CPU may run those stages at once, and the packet would overtake them. Keys with temporaries are left out: they
-    are not known before their stage.
+    The CPU may run those stages at once, and the packet would overtake them. Keys are read as the packet is now: what
+    stages between write is not seen, and keys with temporaries are left out.
     """
     if w.knobs[P_FENCED] == 0 or w.clock[T_HELD] == 0:
         return

@@ -8,8 +8,8 @@ from oppcache._jit import kernel
 
 from .handover import leave_nic, punt_to
 from .order import line_up
-from .pool import clear_tag, keep
-from .state import AWAY, PARKED, T_HELD, T_HELD_PEAK
+from .pool import clear_tag, keep, note_held
+from .state import AWAY, PARKED
 
 
 @kernel(forceinline=False)
@@ -29,5 +29,4 @@ def follow(w, item, vector, verdict, now):
         punt_to(w, kept, np.int64(items["core"][older]), leave_nic(w, now))
         return
     items["flags"][kept] |= PARKED
-    w.clock[T_HELD] += 1
-    w.clock[T_HELD_PEAK] = max(w.clock[T_HELD_PEAK], w.clock[T_HELD])
+    note_held(w)

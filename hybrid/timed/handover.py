@@ -85,7 +85,7 @@ from .contexts import (
 from .fences import fence_bounce, must_wait
 from .leaving import go_back, lose
 from .link import carries_context, home_of, put_rx, put_tx, send_to_cpu, send_to_nic
-from .pool import append_list, free_item, new_item, pull, push, splice
+from .pool import append_list, free_item, hold, new_item, pull, push, splice
 from .records import note_migration
 from .reference import world_at
 from .signals import DO_DEFERRED, PUNT
@@ -105,7 +105,6 @@ from .state import (
     PACKET,
     T_EXIT,
     T_HELD,
-    T_HELD_PEAK,
     T_UNCHANGED,
     TIMER_AGAIN,
     W_FENCES,
@@ -349,17 +348,13 @@ def _carry_out(w, side, command, table, record, row, item, now):
     elif code == C_HOLD:
         if side == NIC:
             w.pool.items["flags"][item] |= DELAYED
-        push(w, w.rows.held, row, at, item)
-        w.clock[T_HELD] += 1
-        w.clock[T_HELD_PEAK] = max(w.clock[T_HELD_PEAK], w.clock[T_HELD])
+        hold(w, row, at, item)
     elif code == C_FLUSH:
         w.clock[T_HELD] -= command[K_COUNT]
         for i in range(command[K_COUNT]):
             _punt_tagged(w, command, pull(w, w.rows.held, row, at), table, record, i, now)
     elif code == C_PROCESS_KEEP:
-        push(w, w.rows.held, row, at, item)
-        w.clock[T_HELD] += 1
-        w.clock[T_HELD_PEAK] = max(w.clock[T_HELD_PEAK], w.clock[T_HELD])
+        hold(w, row, at, item)
     elif code == C_RELEASE:
         w.clock[T_HELD] -= command[K_COUNT]
         append_list(w, w.rows.held, row, at, w.again, np.int64(0))

@@ -15,9 +15,9 @@ from oppcache.consistency.vocabulary import E_HELD, E_STATE, E_VERSION, EV_PACKE
 from oppcache.opp import arrays as A
 
 from .order import line_up, step_out
-from .pool import clear_tag, free_item, keep, push
+from .pool import clear_tag, free_item, hold, keep, push
 from .signals import react
-from .state import NOBODY, T_HELD, T_HELD_PEAK, T_UNCHANGED
+from .state import NOBODY, T_HELD, T_UNCHANGED
 
 _ZERO = np.uint64(0)
 
@@ -25,7 +25,7 @@ _ZERO = np.uint64(0)
 @kernel
 def asks_after(w, row):
     """Whether a packet is run on a context on the NIC before the table is asked, in a protocol that keeps outputs back."""
-    return w.protocol.states["simple"][NIC, w.rows.nic[row, E_STATE]] == PROCESSES_FIRST
+    return w.protocol.states["running"][NIC, w.rows.nic[row, E_STATE]] == PROCESSES_FIRST
 
 
 @kernel
@@ -98,17 +98,15 @@ def stall(w, item, vector, stage, row):
     line_up(w, kept)
     w.pool.items["stage"][kept] = stage
     clear_tag(w, kept)
-    push(w, w.rows.held, row, np.int64(0), kept)
+    hold(w, row, np.int64(0), kept)
     w.rows.nic[row, E_HELD] += 1
     w.rows.marks["stalled"][row] = 1
-    w.clock[T_HELD] += 1
-    w.clock[T_HELD_PEAK] = max(w.clock[T_HELD_PEAK], w.clock[T_HELD])
     return kept
 
 
 @kernel
 def stall_marker(w, item, row):
-    """Let a marker wait behind the packets that wait."""
+    """Let a marker wait behind the packets that wait; the most that was held counts packets alone."""
     push(w, w.rows.held, row, np.int64(0), item)
     w.rows.nic[row, E_HELD] += 1
     w.clock[T_HELD] += 1

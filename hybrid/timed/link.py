@@ -18,7 +18,6 @@ from .state import (
     P_CONTROL,
     P_CONTROL_BANDWIDTH,
     P_CONTROL_FAULTS,
-    P_GROUPED,
     P_INSERT,
     P_INSTANT,
     P_PACED,
@@ -52,7 +51,7 @@ _PS_PER_BYTE = np.int64(8 * 10**12)  # at one bit a second
 def home_of(w, table, record):
     """The core at which packets of a context are at home. Tables that form one group have one home, the first."""
     cores = w.cores.shape[0]
-    if cores == 1 or (w.knobs[P_GROUPED] >> table) & 1:
+    if cores == 1 or w.grouped[table] == 1:
         return np.int64(0)
     mixed = splitmix64((np.uint64(table) << np.uint64(32)) ^ np.uint64(record))
     return np.int64(mixed >> np.uint64(33)) % cores

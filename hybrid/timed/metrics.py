@@ -24,8 +24,15 @@ _SHARES = {"p50": 0.5, "p99": 0.99, "p999": 0.999}
 _LOSSES = (Count.DROPS_RING, Count.DROPS_QUEUE, Count.DROPS_NIC, Count.DROPS_PROTOCOL, Count.DROPS_CRASH)
 _KINDS = ("hit", "delayed", "miss")
 # What anomaly_rate is made of: effects that no machine alone would show, and packets that are lost or never leave.
-ANOMALIES = ("lost_updates", "stale_reads", "duplicate_updates", "reorders", "serial_cycles", "packets_stuck")
-DROPS = ("drops_ring", "drops_queue", "drops_nic", "drops_crash")
+_ANOMALIES = (
+    "lost_updates",
+    "stale_reads",
+    "duplicate_updates",
+    "reorders",
+    "serial_cycles",
+    "packets_stuck",
+)
+_DROPS = ("drops_ring", "drops_queue", "drops_nic", "drops_crash")
 
 
 class QueueFault(AssertionError):
@@ -76,7 +83,7 @@ def metrics_of(run: TimedRun) -> dict[str, Metric]:
 def _per_packet(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
     """What contradicts one machine that loses nothing, and what moving contexts costs, by packet."""
     packets = int(metrics["packets"] or 0)
-    wrong = sum(int(metrics[name] or 0) for name in (*ANOMALIES, *DROPS))
+    wrong = sum(int(metrics[name] or 0) for name in (*_ANOMALIES, *_DROPS))
     return {
         "anomaly_rate": ratio(wrong, packets),
         "control_messages_per_packet": ratio(int(metrics["control_messages"] or 0), packets),

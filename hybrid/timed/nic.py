@@ -25,7 +25,7 @@ from oppcache.opp.step import begin, carry_out, choose, find_context
 from ..account import LOOKED_UP, meet
 from ..counters import Count
 from ..release import slot_used
-from .contexts import exists, fall_behind, nic_base, reckon, take_slot
+from .contexts import count_applied, exists, nic_base, reckon, take_slot
 from .flushing import flush_later_stages
 from .following import follow
 from .future import next_use, note_next_use
@@ -117,13 +117,9 @@ def apply(w, item, stage, row, base):
     if items["applied"][item] & bit:
         counts[_DUPLICATE] += 1
     items["applied"][item] |= bit
-    applied = marks["applied"][row]
-    version = np.int64(w.store.memory[base + A.C_VERSION])
-    if version < applied - marks["lost"][row]:
-        fall_behind(w, row, version)
+    count_applied(w, row, np.int64(w.store.memory[base + A.C_VERSION]))
     if w.log.shape[0] > 0:
         note_application(w, item, stage, row, base)
-    marks["applied"][row] = applied + 1
     if w.plan["ordered"][stage]:
         number = items["id"][item] + 1
         if number < marks["newest"][row]:
@@ -226,7 +222,7 @@ def _runs_here(w, item, stage, table, record, row, vector, now):
             flags[item] &= ~np.int64(OWNED)
             w.rows.marks["again"][row] -= 1
         if can:
-            if w.protocol.states["simple"][NIC, state] == PROCESSES:
+            if w.protocol.states["running"][NIC, state] == PROCESSES:
                 return True
             if w.knobs[P_KEEPS] and asks_after(w, row):
                 flags[item] &= ~np.int64(BOUNCED)

@@ -11,7 +11,7 @@ from oppcache.consistency import Protocol, load_protocol
 from oppcache.consistency import lower as lower_protocol
 from oppcache.consistency.lower import ProtocolArrays
 from oppcache.fastpath import Profile, load_profile
-from oppcache.opp.errors import InputError, Mark, Problems
+from oppcache.opp.errors import Mark, Problems
 from oppcache.opp.lower import Lowered, lower
 
 from ..placement import Placement, place
@@ -69,7 +69,7 @@ def gather(setup: Setup, ask: Callable[..., Any] = make_anew) -> Parts:
 
 
 def runnable(source: str, mark: Mark | None = None) -> Protocol:
-    """Load a protocol that the engine can run: one of :data:`~..setup.RUNNABLE_PROTOCOLS`, or a file.
+    """Load a protocol that the engine can run: a shipped one or a file.
 
     Raises:
         InputError: there is none, or it is wrong, or it wants its packets or markers in other RX queues than those that
@@ -85,6 +85,5 @@ def runnable(source: str, mark: Mark | None = None) -> Protocol:
                 f"{key}: got {got!r}, expected {built!r}; verify checks others, simulations do not run them"
             )
             problems.add(told, protocol.mark)
-    if problems:
-        raise InputError(problems.items)
+    problems.raise_if_any()
     return protocol

@@ -5,7 +5,7 @@ from __future__ import annotations
 from oppcache._jit import kernel
 from oppcache.consistency.vocabulary import MESSAGE_WORDS
 
-from .state import NOBODY, OWNED, PACKET, STOP_POOL, T_FREE, T_STOP
+from .state import NOBODY, OWNED, PACKET, STOP_POOL, T_FREE, T_HELD, T_HELD_PEAK, T_STOP
 
 MARGIN = 64  # items that are kept free for what one event may need
 
@@ -67,6 +67,20 @@ def pull(w, lists, row, at):
     if item != NOBODY:
         lists[row, at] = w.pool.items["next"][item]
     return item
+
+
+@kernel
+def hold(w, row, at, item):
+    """Put a packet behind those that a side holds of a context; ``at``: 0 on the NIC, 2 on the CPU."""
+    push(w, w.rows.held, row, at, item)
+    note_held(w)
+
+
+@kernel
+def note_held(w):
+    """Count one more that is held."""
+    w.clock[T_HELD] += 1
+    w.clock[T_HELD_PEAK] = max(w.clock[T_HELD_PEAK], w.clock[T_HELD])
 
 
 @kernel

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from oppcache._reference import address_of, reader
-
-__all__ = ["address_of", "world_at"]
+from oppcache._reference import reader
 
 
 def _example() -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +17,6 @@ from oppcache.opp.lower import Lowered
 from oppcache.opp.machine import RESERVE
 from oppcache.opp.snapshot import snapshot
 from oppcache.slowpath.queues import grown
-from oppcache.traffic.source import PacketSource
 
 from ..counters import COUNTS, Count
 from ..faults import impossible_slot
@@ -56,11 +54,9 @@ class Departed(NamedTuple):
 class TimedRun:
     """One run from its first packet to the moment when all is quiet."""
 
-    def __init__(self, setup: Setup, parts: Parts | None = None, source: PacketSource | None = None) -> None:
+    def __init__(self, setup: Setup, parts: Parts | None = None) -> None:
         parts = parts or gather(setup)
-        setup = setup if source is None else replace(setup, source=source)
         self.setup = setup
-        self.source = setup.source
         self.lowered: Lowered = parts.lowered
         self.profile = parts.profile
         self.eviction: Eviction = parts.eviction
@@ -69,7 +65,7 @@ class TimedRun:
         self._run_events = compiled.run
         calls = calls_of(self.eviction, self.admission, compiled.react, compiled.other)
         self.world = build(setup, parts)._replace(calls=calls)
-        self._reference = Reference(self.world)
+        self._reference: Reference | None = None
         self.rules = RuleCaching(self.lowered, self.profile, setup.rules)
         self._check_rules()
         self.rules.begin(self.world.runnable)
@@ -131,10 +127,10 @@ class TimedRun:
         return self._outcome()
 
     def _chunks(self) -> Iterator[np.ndarray]:
-        """The packets in batches that are not too small: each call of the kernel takes apart some 150 arrays."""
+        """The packets in batches that are not too small: with each, reading ahead begins anew."""
         rows = np.zeros((_BATCH, self.lowered.layout.words), np.uint64)
         filled = 0
-        for chunk in self.source.chunks(self.lowered.layout):
+        for chunk in self.setup.source.chunks(self.lowered.layout):
             at = 0
             if filled == 0 and len(chunk) >= _LEAST:
                 yield chunk.vectors
@@ -208,7 +204,7 @@ class TimedRun:
 
     def _address(self) -> Any:
         """Where kernels find the world."""
-        if self._reference.value is not self.world:
+        if self._reference is None or self._reference.value is not self.world:
             self._reference = Reference(self.world)
         return self._reference.address
 
@@ -274,7 +270,7 @@ class TimedRun:
         return Outcome(
             metrics=metrics_of(self),
             series={"hit_rate": series.columns(world), "latency": latency_columns(world.records.latency)},
-            counts=self.source.counts(),
+            counts=self.setup.source.counts(),
             contexts=lambda: snapshot(self.lowered, world.store),
             globals=dict(zip(names, map(int, world.variables), strict=True)),
         )

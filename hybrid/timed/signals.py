@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from oppcache._jit import kernel
+from oppcache._reference import address_of
 from oppcache.consistency.vocabulary import CPU, EV_WANT_EVICT, EV_WANT_PROMOTE, NIC
 
-from .reference import address_of
 from .state import NOBODY
 
 # What :func:`~.handover.side_event` is asked to do besides events: punt a packet without a tag, do what was put off.

@@ -75,7 +75,10 @@ MARK_DTYPE = np.dtype(  # 64 bytes, which is a line of the processor's cache
         ("slot", np.int32),  # NIC slot + 1 of its tenancy, 0: none
         ("away", np.int32),  # its packets that have left the NIC for the CPU and not come out of it again
         ("again", np.int32),  # its packets that were held and are to be run before any other
-        ("heir", np.int32),  # the WATCH of another context that waits for its slot, 0: none
+        (
+            "heir",
+            np.int32,
+        ),  # another context's WATCH, or INSTALL of a fetch, that waits for its slot, 0: none
         ("queued", np.int32),  # the item that asks for its insertion and waits for the rate, 0: none
         ("wanted", np.int8),  # the policy wants it on the NIC
         ("resent", np.int8),  # whether a resend timer has run out since its state last changed
@@ -163,7 +166,8 @@ IMAGES = 16  # of contexts in a stage that are remembered while they are written
 DEFERRED = 64  # commands of one packet's visit
 LATENCIES = 3  # hit, delayed, miss
 
-# The clock: what time it is, and until when things are busy.
+# The clock: what time it is, and until when things are busy; counts; and T_UNCHANGED, 1 while the table is asked about a
+# packet that has changed nothing (.keeping).
 (
     T_NOW, T_ORIGIN, T_PIPELINE, T_EXIT, T_RX, T_TX, T_CONTROL_IN, T_CONTROL_OUT, T_TOKENS, T_NEXT, T_NEXT_KIND,
     T_FREE, T_STOP, T_HELD, T_HELD_PEAK, T_LEFT, T_INSERTER, T_STALL, T_FINAL, T_MEASURED, T_SAMPLES, T_SAMPLE_AT,
@@ -185,8 +189,8 @@ STOP_STUCK, STOP_LOG = 64, 128
     P_RX, P_TX, P_BANDWIDTH, P_CONTROL, P_CONTROL_BANDWIDTH, P_INSERT, P_BURST, P_MOVE,
     P_HOLD, P_RETRIES, P_RESERVE, P_FIRST_TABLE, P_INSTANT, P_POISON, P_TAG_BYTES, P_CONTEXT_BYTES,
     P_ORDERED, P_PACED, P_FIXED, P_SHORT_CYCLES, P_SHORT_BYTES, P_SEVERAL, P_EGRESS, P_FENCED,
-    P_EVICTS, P_TAKES, P_ALONE, P_CONTROL_FAULTS, P_RING_FAULTS, P_KEEPS, P_FETCHES, P_GROUPED, P_TIMER,
-) = range(39)  # fmt: skip
+    P_EVICTS, P_TAKES, P_ALONE, P_CONTROL_FAULTS, P_RING_FAULTS, P_KEEPS, P_FETCHES, P_TIMER,
+) = range(38)  # fmt: skip
 HAZARD_NONE, HAZARD_STALL, HAZARD_STALE = range(3)
 
 # Queues, by number: the NIC's input, the ring to it, messages to it, inserts, messages to the CPU, timers, control
@@ -235,6 +239,7 @@ class World(NamedTuple):
     cores: np.ndarray
     service: np.ndarray
     plan: np.ndarray  # PLAN_DTYPE
+    grouped: np.ndarray  # uint8[tables]: whether their contexts are all at home on the first core
     images: np.ndarray  # uint64[stages, IMAGES, 2 * words]: what a packet saw and what it made of it
     image_of: (
         np.ndarray

@@ -8,7 +8,7 @@ from oppcache._jit import kernel
 from oppcache.consistency.vocabulary import CPU, NIC
 from oppcache.opp import arrays as A
 
-from .contexts import cpu_base, fall_behind
+from .contexts import count_applied, cpu_base
 from .log import note_globals, note_write
 
 _ZERO = np.uint64(0)
@@ -32,9 +32,7 @@ def _note_writes(w, item, stage):
         table, record = np.int64(scratch[at]), np.int64(scratch[at + 1])
         version, order = np.int64(scratch[at + 2]), np.int64(scratch[at + 3])
         row = w.tally.flow_at[table] + record
-        if version < w.rows.marks["applied"][row] - w.rows.marks["lost"][row]:
-            fall_behind(w, row, version)
-        w.rows.marks["applied"][row] += 1
+        count_applied(w, row, version)
         if w.log.shape[0] > 0:
             there = w.store.memory[cpu_base(w, table, record) + A.C_PLACE] != _ZERO
             note_write(w, item, np.int64(NIC if there else CPU), stage, table, record, version, order)

@@ -63,7 +63,7 @@ def kernel_sources() -> list[Path]:
             rooms.setdefault(room[0], []).append(path)
             if _MARKER.search(path.read_bytes()):
                 bearing.add(room[0])
-    return [*sorted(package.glob("_*.py")), *sorted(path for room in bearing for path in rooms[room])]
+    return [*sorted(package.glob("_[a-z]*.py")), *sorted(path for room in bearing for path in rooms[room])]
 
 
 def source_hash(paths: list[Path] | None = None) -> str:
@@ -260,8 +260,11 @@ class _Kernel:
         self._on_disk = on_disk
         self._options = options
         self._from_python: Any = None
-        bare: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-        bare["pipeline_class"] = LinkedCompiler
+        bare: dict[str, Any] = {
+            "no_cpython_wrapper": True,
+            "no_cfunc_wrapper": True,
+            "pipeline_class": LinkedCompiler,
+        }
         self._bare = numba.njit(function, **options, **bare)  # of which its type holds a weak reference
         # Numba would compile it anew for each constant that it is called with.
         template = self._bare.get_call_template
@@ -286,3 +289,9 @@ def is_cached(name: str) -> bool:
     """Whether the kernel cache holds a kernel whose ``module.function`` contains ``name``."""
     folder = cache_folder()
     return folder is not None and any(folder.rglob(f"*{name}*.nbi"))
+
+
+def tell_if_compiling(*names: str) -> None:
+    """Say that the next seconds go into compilation, unless the cache holds all these kernels: see :func:`is_cached`."""
+    if not all(is_cached(name) for name in names):
+        log.info("compiling kernels… (once; later runs load them)")

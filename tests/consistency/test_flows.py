@@ -10,6 +10,7 @@ import pytest
 from oppcache.consistency import load_protocol
 from oppcache.consistency.checker import Model, check, store
 from oppcache.consistency.checker import layout as L
+from oppcache.consistency.checker.flows import IDENTITY, move_packets
 from oppcache.consistency.checker.search import number_packets
 from oppcache.consistency.library import protocol_from_text, protocol_path
 from oppcache.consistency.mutants import mutants
@@ -139,17 +140,37 @@ def test_a_states_packets_have_one_numbering(name: str) -> None:
     model = SHARED.but(packets=3, promotions=1, cpu_crashes=1, lossy=True, queues=1 + (name == NAME))
     verdict = check(load_protocol(name), model, states_max=20_000)
     s, words = np.zeros(L.WORDS, np.int64), np.zeros(L.STORED_MAX, np.uint32)
-    flows = set()
+    flows, swapped = set(), 0
     for number in range(0, 20_000, 97):
         start, end = verdict.store.starts[number : number + 2]
+        stored = verdict.store.arena[start:end]
         L.unpack(verdict.store.arena, start, 1, s)
         flows.add(int(s[L.S_FLOW_OF]))
         applied = int(s[L.S_HISTORY])
         number_packets(verdict.system, s)
         assert L.pack(s, 1, words) == end - start
-        assert np.array_equal(words[: end - start], verdict.store.arena[start:end])
+        assert np.array_equal(words[: end - start], stored)
         assert s[L.S_HISTORY] == applied
+        for first in range(int(s[L.S_ENTERED]) - 1):
+            if L.flow_of(s, first) != L.flow_of(s, first + 1):
+                other = s.copy()
+                _swap(verdict.system, other, first)
+                there = L.pack(other, 1, words)
+                swapped += not np.array_equal(words[:there], stored)
+                number_packets(verdict.system, other)
+                assert np.array_equal(words[: L.pack(other, 1, words)], stored)
     assert len(flows) > 2
+    assert swapped > 20
+
+
+def _swap(system: Any, s: np.ndarray, first: int) -> None:
+    """Number two neighbours the other way round; they are of different flows, so that no flow's order changes."""
+    places = IDENTITY + (1 << 3 * first) - (1 << 3 * (first + 1))
+    bits = int(s[L.S_FLOW_OF]) >> 2 * first
+    s[L.S_FLOW_OF] += ((bits >> 2 & 3) - (bits & 3) << 2 * first) - (
+        (bits >> 2 & 3) - (bits & 3) << 2 * (first + 1)
+    )
+    move_packets(system.parameters, s, places)
 
 
 @pytest.mark.parametrize("liveness", [True, False])

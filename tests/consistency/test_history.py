@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import permutations
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,11 @@ from hypothesis import strategies as st
 from oppcache.consistency.history import Arrival, Departure, History, Step, Verdict, check, serialise
 from oppcache.consistency.history.objects import Fall, follow
 from oppcache.consistency.history.records import CPU, GLOBAL, LOST, NIC, Key
+from oppcache.consistency.history.replay import Outcome
+from oppcache.opp import load_program
+from oppcache.opp.reference import Packet, Reference
 from oppcache.opp.reference_values import splitmix64
+from oppcache.opp.yaml_source import parse_yaml
 
 A, B = (0, 0), (0, 1)
 
@@ -318,3 +323,56 @@ def test_a_serial_order_is_found_exactly_where_there_is_one(history: History) ->
         assert sorted(packet for packet in found.order if isinstance(packet, int)) == sorted(history.arrivals)
     else:
         assert len(found.cycle) >= 2
+
+
+PARTLY = """
+program: partly
+tables: {first: {registers: [packets]}, other: {states: [new, written]}, last: {registers: [packets]}}
+stages:
+  - name: first
+    table: first
+    key: [ipv4.src]
+    default: {updates: [{set: R.packets, op: add, args: [R.packets, 1]}]}
+  - name: between
+    entries:
+      - {name: written, match: {ipv4.ttl: 2}, writes: [{table: other, key: [ipv4.src], next_state: written}]}
+  - name: last
+    table: last
+    key: [ipv4.src]
+    default: {updates: [{set: R.packets, op: add, args: [R.packets, 1]}]}
+"""
+TOUCHED = {"first": ("apply", 0), "other": ("write", 1), "last": ("apply", 2)}
+
+
+@pytest.mark.parametrize(
+    ("ttl", "came"),
+    [(2, ["first"]), (2, ["first", "other"]), (2, [*TOUCHED]), (3, ["first"]), (3, ["first", "last"])],
+)
+def test_the_reference_runs_a_lost_packet_as_far_as_it_came(ttl: int, came: list[str]) -> None:
+    """Packet 0 is whole, packet 1 is lost; the stage between has no table, and writes for some packets only."""
+    program = load_program(parse_yaml(PARTLY, "partly.yaml"))
+
+    def packet(number: int) -> Packet:
+        fields = {"ipv4.src": 5 + number, "ipv4.ttl": (2, ttl)[number]}
+        return Packet.from_fields(fields, ["ipv4"], number, number)
+
+    names: dict[Key, tuple[str, Any]] = {}
+    made, reference = (
+        Maker().packet(0, 0, 10, verdict=0).packet(1, 11, 20, verdict=LOST),
+        Reference(program, 0),
+    )
+    for number, touched in enumerate(([*TOUCHED], came)):
+        reference.process(packet(number))
+        key = list(reference.contexts["first"])[number]
+        for table, name in enumerate(TOUCHED):
+            names[table, number] = name, key
+            kind, stage = TOUCHED[name]
+            if name in touched:
+                made.apply(number, (table, number), CPU, stage, kind)
+            else:
+                reference.contexts[name].pop(key, None)
+    outcome = Outcome(names, packet, packet, reference.canonical_contexts(), {})
+    assert check(made.history(), program, outcome).findings == []
+    reference.process(packet(1))
+    outcome = Outcome(names, packet, packet, reference.canonical_contexts(), {})
+    assert check(made.history(), program, outcome).counts().keys() == {"contexts"}

@@ -141,7 +141,7 @@ def test_a_simple_state_may_skip_the_interpreter() -> None:
     cas = lower(load_protocol("cas"))
     names = {role: list(load_protocol("cas").roles[role].states) for role in ("nic", "cpu")}
     simple = {(role, name) for r, role in enumerate(names) for i, name in enumerate(names[role])
-              if cas.states["simple"][r, i]}  # fmt: skip
+              if cas.states["running"][r, i]}  # fmt: skip
     assert simple == {("nic", "owner")}
     assert cas.cells["rows"][NIC, names["nic"].index("owner"), EVENT["packet"]] == 1
     assert cas.cells["rows"][CPU, 0, EVENT["packet"]] == -1

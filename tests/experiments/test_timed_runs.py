@@ -107,3 +107,11 @@ def test_a_protocol_file_that_cannot_be_run_is_refused_at_its_place(tmp_path: Pa
         with pytest.raises(InputError, match=expected) as raised:
             oppcache.run(given, out=tmp_path / "out", jobs=1)
         assert name in str(raised.value)
+
+
+def test_a_file_that_takes_no_time_has_no_faults_either(tmp_path: Path, checkout: Path) -> None:
+    instant = (checkout / "consistency" / "protocols" / "instant.yaml").read_text(encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(instant, encoding="utf-8")
+    given = experiment(consistency={"protocol": str(tmp_path / "mine.yaml")}, faults={"ring_drop": "1%"})
+    with pytest.raises(InputError, match="takes no time and sends nothing"):
+        oppcache.run(given, out=tmp_path / "out", jobs=1)

@@ -28,16 +28,6 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def tell_if_compiling(name: str) -> None:
-    """Say that a verb's first seconds go into compilation, unless its kernel, such as ``search.expand``, is there."""
-    import logging
-
-    from oppcache._jit import is_cached
-
-    if not is_cached(name):
-        logging.getLogger("oppcache").info("compiling kernels...")
-
-
 class Settings:
     """What the options before the verb set."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .common import DOES_NOT_HOLD, INCOMPLETE, Format, FormatOption, Settings, cores, tell_if_compiling
+from .common import DOES_NOT_HOLD, INCOMPLETE, Format, FormatOption, Settings, cores
 
 if TYPE_CHECKING:
     from oppcache.experiments.stress.shrinking import Shrunk
@@ -188,6 +188,8 @@ class _Progress:
         import time
 
         self._log, self._clock = logging.getLogger("oppcache"), time.monotonic
+        from oppcache._jit import tell_if_compiling
+
         tell_if_compiling("events.run_events")
         self.total, self.done = total, 0
         self.started = self.told = self._clock()

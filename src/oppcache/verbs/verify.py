@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .common import DOES_NOT_HOLD, INCOMPLETE, Format, FormatOption, Settings, tell_if_compiling
+from .common import DOES_NOT_HOLD, INCOMPLETE, Format, FormatOption, Settings
 
 if TYPE_CHECKING:
     from oppcache.consistency.checker import Verdict
@@ -101,6 +101,8 @@ def _progress() -> Any:
     import time
 
     log = logging.getLogger("oppcache")
+    from oppcache._jit import tell_if_compiling
+
     tell_if_compiling("search.expand")
     told = [time.monotonic()]
 

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from oppcache.consistency import protocol_names
 from oppcache.hybrid import Control, Cpu, Link, Migration, Setup, simulate
 from oppcache.hybrid.setup import RUNNABLE_PROTOCOLS
-from oppcache.opp import load_program
+from oppcache.hybrid.timed.parts import runnable
+from oppcache.opp import InputError, load_program
 from oppcache.opp.machine import Machine
 from oppcache.slowpath import Law, Service
 from oppcache.traffic import make_generator
@@ -239,3 +241,14 @@ def test_foresight_beats_hindsight_in_time() -> None:
         )
         hits[eviction] = simulate(setup).metrics["context_hits"]
     assert hits["belady"] > 1.1 * max(hits["lru"], hits["sieve"])
+
+
+def test_the_protocols_that_are_listed_are_those_that_the_engine_runs() -> None:
+    def runs(name: str) -> bool:
+        try:
+            runnable(name)
+        except InputError:
+            return False
+        return True
+
+    assert [*RUNNABLE_PROTOCOLS] == [name for name in protocol_names() if runs(name)]
