@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from oppcache._memory import copied
 from oppcache.hybrid import Cpu, Setup, simulate
 from oppcache.opp import load_program
 from oppcache.opp.fields import Layout
@@ -60,7 +61,7 @@ def candidates(quick: bool) -> Iterator[dict[str, Callable[[], int]]]:
     packets = 50_000 if quick else 2_000_000
     program = load_program("nf:stateful-firewall-2stage")
     chunks = make_generator(TRAFFIC, 0, packets).chunks(lower(program).layout)
-    source = _Memory([chunk.vectors.copy() for chunk in chunks])
+    source = _Memory([copied(chunk.vectors) for chunk in chunks])
 
     def candidate(profile: str, protocol: str) -> Callable[[], int]:
         def run() -> int:

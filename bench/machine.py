@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from oppcache._memory import copied, zeros
 from oppcache.opp import Machine, Program, load_program
 from oppcache.opp.fields import (
     IPV4_MAPPED,
@@ -39,11 +40,11 @@ def candidates(quick: bool) -> Iterator[dict[str, Callable[[], int]]]:
         program = load_program(f"nf:{name}", _GATEWAY if gateway else {})
         machine = Machine(program)
         chunks = make_generator(TRAFFIC, 0, packets).chunks(machine.layout)
-        batches = [chunk.vectors.copy() for chunk in chunks]
+        batches = [copied(chunk.vectors) for chunk in chunks]
         if gateway:
             _answer_to_public_ports(program, batches)
 
-        room = np.empty_like(batches[0])
+        room = zeros(batches[0].shape, np.uint64)
 
         def run() -> int:
             # A program may rewrite its packets: every round begins with the packets as they were. The vectors stand

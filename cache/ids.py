@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from oppcache._jit import kernel
+from oppcache._memory import full, zeros
 from oppcache.opp.prefetch import prefetch
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio
@@ -101,7 +102,7 @@ def dense_ids(ids: np.ndarray) -> tuple[np.ndarray, int]:
     dense = np.empty(len(ids), np.int32)
     with np.errstate(over="ignore"):
         bits, at, known = _first_bits(ids), 0, 0
-        keys, table = np.empty(1 << (bits - 1), np.uint64), np.zeros(1 << bits, np.int32)
+        keys, table = np.empty(1 << (bits - 1), np.uint64), zeros(1 << bits, np.int32)
         while True:
             most = 1 << (bits - 1)
             stopped = _number(ids, at, dense, table, keys, np.uint64(64 - bits), np.int64(known), most)
@@ -110,7 +111,7 @@ def dense_ids(ids: np.ndarray) -> tuple[np.ndarray, int]:
                 return dense, known
             bits += _GROWTH
             keys = np.concatenate([keys, np.empty((1 << (bits - 1)) - len(keys), np.uint64)])
-            table = np.zeros(1 << bits, np.int32)
+            table = zeros(1 << bits, np.int32)
             _fill(keys, known, table, np.uint64(64 - bits))
 
 
@@ -125,5 +126,5 @@ def _fill_next_uses(dense, last, out):
 def next_uses(dense: np.ndarray, keys: int) -> np.ndarray:
     """For each request the index of the next one for the same id, −1 for none: ``int64[requests]``."""
     out = np.empty(len(dense), np.int64)
-    _fill_next_uses(dense, np.full(keys, -1, np.int64), out)
+    _fill_next_uses(dense, full(keys, -1, np.int64), out)
     return out

@@ -17,6 +17,7 @@ import numba
 import numpy as np
 
 from oppcache._jit import kernel
+from oppcache._memory import zeros
 from oppcache.opp.errors import InputError, Mark, Problem, Problems, near_miss
 from oppcache.opp.random_streams import stream
 
@@ -303,7 +304,7 @@ def make_state(
     mark = mark or Mark(policy.name)
     words = _size(policy, capacity, keys, mark)
     try:
-        state = np.zeros(words, np.int64)
+        state = zeros(words, np.int64)
     except MemoryError:
         raise InputError(f"state_size({capacity}, {keys}) is {words}: too large for memory", mark) from None
     policy.init(state, capacity)

@@ -17,6 +17,7 @@ import numpy as np
 from numba import types
 
 from oppcache._jit import JIT_DISABLED, kernel
+from oppcache._memory import full, zeros
 from oppcache.opp.errors import OppCacheError
 
 from .contract import EVICTION_OPTIONS, EVICTION_SIGNATURES
@@ -42,9 +43,9 @@ class Slots(NamedTuple):
 def make_slots(capacity: int, keys: int) -> Slots:
     """An empty cache of ``capacity`` slots for keys below ``keys``."""
     return Slots(
-        np.full(keys, -1, np.int32),
-        np.full(capacity, -1, np.int32),
-        np.zeros(capacity, np.int64),
+        full(keys, -1, np.int32),
+        full(capacity, -1, np.int32),
+        zeros(capacity, np.int64),
         np.zeros(2, np.int64),
     )
 

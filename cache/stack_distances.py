@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from oppcache._jit import kernel
+from oppcache._memory import full, zeros
 
 _MIX = np.uint64(0xD6E8FEB86659FD93)
 _32 = np.uint64(32)
@@ -87,7 +88,7 @@ def distance_counts(dense: np.ndarray, keys: int) -> np.ndarray:
     """
     moments = max(2 * keys, 16) + 1
     histogram = np.zeros(keys + 1, np.int64)
-    tree, key_at, last = np.zeros(moments, np.int32), np.full(moments, -1, np.int32), np.zeros(keys, np.int32)
+    tree, key_at, last = zeros(moments, np.int32), full(moments, -1, np.int32), zeros(keys, np.int32)
     _count(dense, tree, key_at, last, histogram)
     return histogram
 

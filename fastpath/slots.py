@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from oppcache._jit import kernel
+from oppcache._memory import full, zeros
 
 # One row a table.
 SLOT_TABLE_DTYPE = np.dtype(
@@ -34,7 +35,7 @@ def make_slots(tables: int, capacity: int) -> Slots:
     rows["first"] = np.arange(tables) * capacity
     rows["capacity"] = capacity
     return Slots(
-        rows, np.full(max(tables * capacity, 1), -1, np.int64), np.zeros(max(tables * capacity, 1), np.int64)
+        rows, full(max(tables * capacity, 1), -1, np.int64), zeros(max(tables * capacity, 1), np.int64)
     )
 
 

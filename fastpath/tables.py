@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from oppcache._jit import kernel
+from oppcache._memory import full, zeros
 from oppcache.opp.contexts import splitmix64
 from oppcache.opp.random_streams import kernel_state, stream
 
@@ -97,7 +98,7 @@ def make_tables(organisation: Organisation, places: list[int], seed: int) -> Tab
         row["buckets"] = -(-wanted // in_buckets) if in_buckets else 0
         first += int(row["contexts"])
         first_place += int(row["buckets"]) * in_buckets + organisation.stash
-    contexts = np.zeros(max(first, 1), CONTEXT_DTYPE)
+    contexts = zeros(max(first, 1), CONTEXT_DTYPE)
     contexts["record"] = contexts["place"] = -1
     hashing = stream(seed, "nic.contexts.hash").integers(
         0, 1 << 64, (len(places), MAX_CHOICES), dtype=np.uint64
@@ -106,11 +107,11 @@ def make_tables(organisation: Organisation, places: list[int], seed: int) -> Tab
     return Tables(
         rows,
         contexts,
-        np.full(max(first_place, 1), -1, np.int64),
-        np.zeros(max(first, 1), np.int64),
+        full(max(first_place, 1), -1, np.int64),
+        zeros(max(first, 1), np.int64),
         hashing.reshape(-1),
         np.concatenate([*walks, np.zeros(1, np.uint64)]),
-        np.zeros(max(first, 1) * MAX_CHOICES, np.int32),
+        zeros(max(first, 1) * MAX_CHOICES, np.int32),
         np.zeros(organisation.moves + 1, np.int64),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from oppcache._memory import zeros
 from oppcache.cache.hooks import hooks_of
 from oppcache.cache.ids import next_uses
 from oppcache.cache.loading import make_state
@@ -82,7 +83,7 @@ class BundleRun(ContextRun):
         if have >= wanted:
             return
         tally: Tally = self.cache.connections
-        flows = np.zeros(wanted, FLOW_DTYPE)
+        flows = zeros(wanted, FLOW_DTYPE)
         flows[:have] = tally.flows
         self.cache = self.cache._replace(
             connections=Tally(*tally[:4], flows, tally.flow_at),
@@ -96,7 +97,7 @@ class BundleRun(ContextRun):
             return
         arrays = []
         for before in (self.cache.holders, self.cache.epoch):
-            after = np.zeros(rows, np.int64)
+            after = zeros(rows, np.int64)
             for table, used in enumerate(self.store.tables["used"] if old is not None else ()):
                 assert old is not None
                 first, was = int(self.tally.flow_at[table]), int(old.flow_at[table])

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from oppcache._jit import kernel
+from oppcache._memory import full
 from oppcache.opp import arrays as A
 from oppcache.opp.contexts import grow, has_room, make_store
 from oppcache.opp.lower import Lowered
@@ -124,5 +125,5 @@ def rehearse(lowered: Lowered, chunks: Iterable[np.ndarray], seed: int, *, next_
     rows = np.concatenate([[0], np.cumsum(keys)]).astype(np.int64)
     numbers = np.bincount(tables, minlength=len(keys)).astype(np.int64)
     out = np.zeros(len(records), np.int64)
-    _next_uses(tables, records, rows, np.full(rows[-1] + 1, -1, np.int64), numbers, out)
+    _next_uses(tables, records, rows, full(rows[-1] + 1, -1, np.int64), numbers, out)
     return Rehearsal(out, keys, np.concatenate([*firsts, at]))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from oppcache._memory import joined, zeros
 from oppcache.cache import Admission, Eviction, load_admission, load_policy
 from oppcache.cache.hooks import hooks_of
 from oppcache.cache.loading import make_state
@@ -268,7 +269,7 @@ class ContextRun:
         """Give every record of the (grown) store a row for its flow."""
         capacity = self.store.tables["capacity"]
         first = np.concatenate([[0], np.cumsum(capacity)]).astype(np.int64)
-        flows = np.zeros(int(first[-1]), FLOW_DTYPE)
+        flows = zeros(int(first[-1]), FLOW_DTYPE)
         for table, used in enumerate(self.store.tables["used"]):
             if len(self.tally.flows):
                 old = int(self.tally.flow_at[table])
@@ -327,4 +328,4 @@ def first_table(lowered: Lowered) -> int:
 def _flatten(parts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Concatenate states; returns them and where each begins (and the last ends)."""
     at = np.cumsum([0] + [len(p) for p in parts]).astype(np.int64)
-    return np.concatenate([*parts, np.zeros(0, np.int64)]).astype(np.int64), at
+    return joined(parts, np.int64), at

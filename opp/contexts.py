@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from oppcache._jit import kernel
+from oppcache._memory import zeros
 
 from . import arrays as A
 from .arrays import (
@@ -272,9 +273,9 @@ def allocate(program: A.ProgramArrays, capacities: np.ndarray, nic_slots: np.nda
     rows = min(1 << int(2 * capacities.max(initial=1) - 1).bit_length(), MAX_HINTS)
     return Store(
         tables,
-        np.zeros(max(words, 1), np.uint64),
-        np.zeros(max(index_words, 1), np.uint64),
-        np.zeros((rows, hinted), np.uint64),
+        zeros(max(words, 1), np.uint64),
+        zeros(max(index_words, 1), np.uint64),
+        zeros((rows, hinted), np.uint64),
     )
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from oppcache._memory import zeros
+
 from . import arrays as A
 from .fields import W_FAMILY, W_HEADERS
 from .subtables import (
@@ -69,8 +71,8 @@ class TupleSpace:
         self.records: dict[str, np.ndarray] = {
             "subjects": np.array(list(self.subjects), A.SUBJECT_DTYPE),
             "subtables": np.zeros(A.MAX_SUBTABLES, A.SUBTABLE_DTYPE),
-            "buckets": np.zeros(4 * room, np.int64),
-            "rules": np.zeros(room, A.rule_dtype(self.cells)),
+            "buckets": zeros(4 * room, np.int64),
+            "rules": zeros(room, A.rule_dtype(self.cells)),
         }
         self.buckets_used = 0
         # What only changes need, per slot: subtable, slot before it in its bucket, bits that all matches share.

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from oppcache._jit import kernel
+from oppcache._memory import zeros
 
 FOREVER = 2**62
 # Items that have left a delay line in virtual time may not have been taken from it yet.
@@ -233,7 +234,7 @@ def _make(sizes: Sequence[int]) -> Queues:
     rows = np.zeros(len(sizes), QUEUE_DTYPE)
     rows["mask"] = np.array(sizes, np.int64) - 1
     rows["first"] = np.cumsum([0, *sizes[:-1]])
-    return Queues(rows, np.zeros(sum(sizes), np.int64), np.zeros(sum(sizes), np.int64))
+    return Queues(rows, zeros(sum(sizes), np.int64), zeros(sum(sizes), np.int64))
 
 
 def grown(queues: Queues, k: int) -> Queues:

@@ -33,7 +33,7 @@ BELOW["experiments"] = set(BELOW)
 BELOW["bench"] = set(BELOW)
 ROOMS = sorted(BELOW)
 # What stands above all rooms and belongs to none of them.
-COMMON = {"oppcache", "oppcache._jit", "oppcache._reference"}
+COMMON = {"oppcache", "oppcache._jit", "oppcache._memory", "oppcache._reference"}
 
 
 def modules(checkout: Path, room: str) -> Iterator[tuple[Path, str]]:
@@ -59,7 +59,7 @@ def imports(tree: ast.AST, package: str) -> Iterator[tuple[int, str]]:
                 for alias in node.names:
                     # `from oppcache import opp` names a room, `import __version__` the package.
                     known = alias.name in {*BELOW, "cli", "verbs"} or alias.name.startswith(
-                        ("_jit", "_reference")
+                        ("_jit", "_memory", "_reference")
                     )
                     yield node.lineno, f"oppcache.{alias.name}" if known else "oppcache"
             else:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from oppcache._memory import zeros
 from oppcache.opp.errors import InputError, Mark
 from oppcache.opp.fields import Layout
 
@@ -101,10 +102,10 @@ class Capture:
             yield from self._walk(stream, walker, parser, first)
 
     def _walk(self, stream: ByteStream, walker: Walker, parser: Parser, first: bytes) -> Iterator[Chunk]:
-        buffer = np.zeros(self.buffer_bytes, np.uint8)
+        buffer = zeros(self.buffer_bytes, np.uint8)
         view = memoryview(buffer)  # type: ignore[arg-type]
         records = Records(self.chunk_packets)
-        rows = np.zeros((self.chunk_packets, parser.layout.words), np.uint64)
+        rows = zeros((self.chunk_packets, parser.layout.words), np.uint64)
         buffer[: len(first)] = np.frombuffer(first, np.uint8)
         pos, fill, skip, ended = 0, len(first), 0, False
         why = MORE

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from oppcache._memory import zeros
 from oppcache.opp.errors import InputError, Problem
 from oppcache.opp.fields import Layout
 from oppcache.opp.random_streams import kernel_state, stream
@@ -113,7 +114,7 @@ class Generator:
         """Generate from the first packet on; see :meth:`~oppcache.traffic.source.PacketSource.chunks`."""
         run = _Run(self.workload, self.seed, layout)
         self._cursors = run.cursors
-        rows = np.zeros((self.chunk_packets, layout.words), np.uint64)
+        rows = zeros((self.chunk_packets, layout.words), np.uint64)
         done = 0
         while self.packets is None or done < self.packets:
             count = (
@@ -154,7 +155,7 @@ class _Run:
         popular = workload.zipf is not None
         # Active flows are Poisson distributed (M/G/infinity): ten deviations of room above the mean.
         slots = workload.flows if popular else workload.flows + 10 * math.isqrt(workload.flows) + 1024
-        self.flows = np.zeros(slots, FLOW_DTYPE)
+        self.flows = zeros(slots, FLOW_DTYPE)
         self.state = kernel_state(seed, "traffic")
         self.key = kernel_state(seed, "traffic.addresses")[0]
         self.lengths = stream(seed, "traffic.lengths")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from oppcache._memory import full, joined, zeros
 from oppcache.cache import Admission, Eviction
 from oppcache.cache.hooks import hooks_of
 from oppcache.cache.loading import make_state
@@ -90,7 +91,7 @@ def build(setup: Setup, parts: Parts) -> S.World:
         service=make_service(setup.cpu.service, setup.seed),
         plan=_plan(setup, lowered, placement, parts.protocol),
         grouped=_grouped(lowered, placement),
-        images=np.zeros((stages, S.IMAGES, 2 * words), np.uint64),
+        images=zeros((stages, S.IMAGES, 2 * words), np.uint64),
         image_of=np.zeros((stages, S.IMAGES + 1, 2), np.int64),
         runnable=np.concatenate([placement.entries[: len(arrays.entries)], np.ones(stages, np.uint8)]),
         taken=np.zeros((2, len(arrays.entries) + stages), np.int64),
@@ -150,7 +151,7 @@ def _policies(
                 for t in range(len(tables.rows))
             ]
         )
-    flat = [np.concatenate([*parts, np.zeros(0, np.int64)]) for parts in found]
+    flat = [joined(parts, np.int64) for parts in found]
     at = [np.cumsum([0] + [len(part) for part in parts]).astype(np.int64) for parts in found]
     candidates = np.zeros(candidates_most(tables), np.int64)
     hooks = hooks_of(eviction, admission)
@@ -281,24 +282,24 @@ def hazard_of(setup: Setup, profile: Profile) -> str:
 
 def _pool(count: int, words: int) -> S.Pool:
     return S.Pool(
-        np.zeros(count, S.ITEM_DTYPE),
-        np.full((count, MESSAGE_WORDS), -1, np.int64),
-        np.zeros((count, words), np.uint64),
+        zeros(count, S.ITEM_DTYPE),
+        full((count, MESSAGE_WORDS), -1, np.int64),
+        zeros((count, words), np.uint64),
         np.arange(count)[::-1].astype(np.int64).copy(),
     )
 
 
 def _rows(count: int, several: bool, foreseen: bool) -> S.Rows:
-    marks = np.zeros(count, S.MARK_DTYPE)
+    marks = zeros(count, S.MARK_DTYPE)
     marks["since"] = S.NOBODY
-    waits = np.full((count if several else 0, S.W_WORDS), S.NOBODY, np.int64)
+    waits = full((count if several else 0, S.W_WORDS), S.NOBODY, np.int64)
     waits[:, : S.W_FENCES] = 0
     return S.Rows(
         marks,
-        np.zeros((count, ENTRY_WORDS), np.int64),
-        np.zeros((count, ENTRY_WORDS), np.int64),
-        np.full((count, 4), S.NOBODY, np.int64),
-        np.full((count, 3), S.NOBODY, np.int64),
+        zeros((count, ENTRY_WORDS), np.int64),
+        zeros((count, ENTRY_WORDS), np.int64),
+        full((count, 4), S.NOBODY, np.int64),
+        full((count, 3), S.NOBODY, np.int64),
         waits,
         np.full(count if foreseen else 0, -1, np.int64),
     )
@@ -311,7 +312,7 @@ def place_rows(world: S.World) -> S.World:
     total = int(first[-1])
     several = bool(world.knobs[S.P_SEVERAL])
     foreseen = len(world.policies.next_uses) > 0
-    flows, rows = np.zeros(total, FLOW_DTYPE), _rows(total, several, foreseen)
+    flows, rows = zeros(total, FLOW_DTYPE), _rows(total, several, foreseen)
     for role, entries in ((NIC, rows.nic), (CPU, rows.cpu)):
         fresh = np.zeros(ENTRY_WORDS, np.int64)
         reset_entry(world.protocol, role, fresh, False)
@@ -345,7 +346,9 @@ def enlarged(array: np.ndarray, length: int) -> np.ndarray:
     """Return an array with zeros behind it, at least so long."""
     if len(array) >= length:
         return array
-    return np.concatenate([array, np.zeros((length - len(array), *array.shape[1:]), array.dtype)])
+    longer = zeros((length, *array.shape[1:]), array.dtype)
+    longer[: len(array)] = array
+    return longer
 
 
 def larger_pool(world: S.World) -> S.World:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from oppcache._memory import zeros
 from oppcache._reference import Reference
 from oppcache.cache import Admission, Eviction
 from oppcache.consistency.vocabulary import EV_UNRUNNABLE, NIC
@@ -128,7 +129,7 @@ class TimedRun:
 
     def _chunks(self) -> Iterator[np.ndarray]:
         """The packets in batches that are not too small: with each, reading ahead begins anew."""
-        rows = np.zeros((_BATCH, self.lowered.layout.words), np.uint64)
+        rows = zeros((_BATCH, self.lowered.layout.words), np.uint64)
         filled = 0
         for chunk in self.setup.source.chunks(self.lowered.layout):
             at = 0
