@@ -25,7 +25,7 @@ RATIO = "instant is {:,.3g} x"
 TRAFFIC = {"model": "caida-like", "flows": 20_000, "zipf": 1.1, "rate": "1Mpps"}
 # So that 95 % hit: Che gives 96 % for so many of these flows, less those that were never seen before.
 CONTEXTS = 12_500
-PROTOCOLS = ("instant", "cas")
+PROTOCOLS = ("instant", "cas", "cas-hold")
 
 
 class _Memory:

@@ -69,11 +69,11 @@ class Tables(NamedTuple):
 
     rows: np.ndarray  # TABLE_DTYPE, per table
     contexts: np.ndarray  # CONTEXT_DTYPE, per handle of all tables
-    places: np.ndarray  # int64, per place of all tables: the handle there, −1: none
+    places: np.ndarray  # int32, per place of all tables: the handle there, −1: none
     free: np.ndarray  # int64, per table a stack of handles that were freed
     seeds: np.ndarray  # uint64, MAX_CHOICES per table
     random: np.ndarray  # uint64, per table: state of the walk's random numbers
-    buckets: np.ndarray  # int32, MAX_CHOICES per handle: first place of its key's bucket in each sub-table
+    buckets: np.ndarray  # int32, ``choices`` per handle: first place of its key's bucket in each sub-table
     walk: np.ndarray  # int64: places that an insertion went through
 
 
@@ -107,11 +107,11 @@ def make_tables(organisation: Organisation, places: list[int], seed: int) -> Tab
     return Tables(
         rows,
         contexts,
-        full(max(first_place, 1), -1, np.int64),
+        full(max(first_place, 1), -1, np.int32),
         zeros(max(first, 1), np.int64),
         hashing.reshape(-1),
         np.concatenate([*walks, np.zeros(1, np.uint64)]),
-        zeros(max(first, 1) * MAX_CHOICES, np.int32),
+        zeros(max(first, 1) * max(organisation.choices, 1), np.int32),
         np.zeros(organisation.moves + 1, np.int64),
     )
 
@@ -130,10 +130,17 @@ def _bucket(tables, table, choice, key):
 
 
 @kernel
-def _draw(tables, table, below):
-    """A random number below ``below``."""
-    tables.random[table] = tables.random[table] + _GAMMA
-    return np.int64(((splitmix64(tables.random[table]) >> _HALF) * np.uint64(below)) >> _HALF)
+def _scaled(state, below):
+    """The random number below ``below`` of a generator's state."""
+    return np.int64(((splitmix64(state) >> _HALF) * np.uint64(below)) >> _HALF)
+
+
+@kernel
+def _option(tables, chosen, ways, option):
+    """The place of one of a context's options; ``chosen`` is where its buckets stand."""
+    if ways > 1:
+        return np.int64(tables.buckets[chosen + option // ways]) + option % ways
+    return np.int64(tables.buckets[chosen + option])
 
 
 @kernel
@@ -145,7 +152,7 @@ def _put(tables, table, handle, place):
 @kernel
 def _note_buckets(tables, table, handle, key):
     """Keep where a key's buckets are, so that moving it needs no hashing."""
-    at = (tables.rows["first"][table] + handle) * MAX_CHOICES
+    at = (tables.rows["first"][table] + handle) * tables.rows["choices"][table]
     for choice in range(tables.rows["choices"][table]):
         tables.buckets[at + choice] = np.int32(_bucket(tables, table, np.int64(choice), key))
 
@@ -155,7 +162,7 @@ def _room(tables, table, handle):
     """An empty place for a context: in the emptiest of its buckets, the leftmost of equals; −1 if all are full."""
     first_place = tables.rows["first_place"][table]
     ways = tables.rows["ways"][table]
-    at = (tables.rows["first"][table] + handle) * MAX_CHOICES
+    at = (tables.rows["first"][table] + handle) * tables.rows["choices"][table]
     best, most = np.int64(-1), np.int64(0)
     for choice in range(tables.rows["choices"][table]):
         start = np.int64(tables.buckets[at + choice])
@@ -173,8 +180,16 @@ def _room(tables, table, handle):
 
 @kernel
 def _free_choice(tables, handle, first_place, choices):
-    """The same where a bucket is one place. The walk of a full table asks this at every step, so it looks up nothing else."""
-    for at in range(handle * MAX_CHOICES, handle * MAX_CHOICES + choices):
+    """The same where a bucket is one place.
+
+    The walk of a full table asks this at every step and mostly in vain, so it looks up nothing else, and first at all.
+    """
+    handles = np.int32(0)
+    for at in range(handle * choices, (handle + 1) * choices):
+        handles |= tables.places[first_place + tables.buckets[at]]
+    if handles >= 0:
+        return np.int64(-1)
+    for at in range(handle * choices, (handle + 1) * choices):
         place = np.int64(tables.buckets[at])
         if tables.places[first_place + place] < 0:
             return place
@@ -207,33 +222,38 @@ def _settle(tables, table, handle):
     first = tables.rows["first"][table]
     at = tables.rows["first_place"][table]
     ways = tables.rows["ways"][table]
-    options = tables.rows["choices"][table] * ways
+    choices = tables.rows["choices"][table]
+    options = choices * ways
     most = tables.rows["moves_most"][table] if options > 1 else np.int64(0)
     back = tables.rows["kick_back"][table] == 1
     homeless, lost = handle, np.int64(-1)
+    random = tables.random[table]
     moves = np.int64(0)
     while moves < most:
-        chosen = (first + homeless) * MAX_CHOICES
+        chosen = (first + homeless) * choices
         while True:
-            option = _draw(tables, table, options)
-            way = np.int64(0)
-            if ways > 1:
-                option, way = option // ways, option % ways
-            place = np.int64(tables.buckets[chosen + option]) + way
+            # The next draw, which is taken if this one will not do, is made at once: a branch on chance costs more.
+            place = _option(tables, chosen, ways, _scaled(random + _GAMMA, options))
+            second = _option(tables, chosen, ways, _scaled(random + _GAMMA + _GAMMA, options))
+            again = not back and place == lost
+            random += _GAMMA + _GAMMA if again else _GAMMA
+            place = second if again else place
             if place != lost or back:
                 break
-        other = tables.places[at + place]
+        other = np.int64(tables.places[at + place])
         tables.places[at + place] = homeless
         tables.contexts["place"][first + homeless] = place
         tables.walk[moves] = place
         moves += 1
         homeless, lost = other, place
         place = (
-            _room(tables, table, homeless) if ways > 1 else _free_choice(tables, first + other, at, options)
+            _room(tables, table, homeless) if ways > 1 else _free_choice(tables, first + other, at, choices)
         )
         if place >= 0:
             _put(tables, table, homeless, place)
+            tables.random[table] = random
             return True, moves
+    tables.random[table] = random
     place = _stash_room(tables, table)
     if place >= 0:
         _put(tables, table, homeless, place)
@@ -241,7 +261,7 @@ def _settle(tables, table, handle):
         return True, moves
     for i in range(moves - 1, -1, -1):
         place = tables.walk[i]
-        other = tables.places[at + place]
+        other = np.int64(tables.places[at + place])
         _put(tables, table, homeless, place)
         homeless = other
     return False, moves
@@ -340,9 +360,9 @@ def _drain(tables, table, place, stash):
     ways = rows["ways"][table]
     choice = place // (rows["buckets"][table] * ways)
     for i in range(stash, stash + rows["stash"][table]):
-        handle = tables.places[rows["first_place"][table] + i]
+        handle = np.int64(tables.places[rows["first_place"][table] + i])
         if handle >= 0:
-            at = (rows["first"][table] + handle) * MAX_CHOICES + choice
+            at = (rows["first"][table] + handle) * rows["choices"][table] + choice
             if np.int64(tables.buckets[at]) == place - place % ways:
                 tables.places[rows["first_place"][table] + i] = -1
                 _put(tables, table, handle, place)
@@ -389,7 +409,7 @@ def candidates(tables, table, key, out):
 
 @kernel
 def _collect(tables, first, place, out, count):
-    handle = tables.places[place]
+    handle = np.int64(tables.places[place])
     if handle >= 0 and tables.contexts["owned"][first + handle] == 1:
         out[count] = handle
         return count + 1
@@ -431,9 +451,9 @@ def look_up(tables, table, key):
                 rows["stash"][table],
             )
         for place in range(start, start + count):
-            handle = tables.places[rows["first_place"][table] + place]
-            if handle >= 0 and tables.contexts["key"][rows["first"][table] + handle] == key:
-                return handle
+            there = np.int64(tables.places[rows["first_place"][table] + place])
+            if there >= 0 and tables.contexts["key"][rows["first"][table] + there] == key:
+                return there
     return np.int64(-1)
 
 

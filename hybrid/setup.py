@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from oppcache.opp.machine import RESERVE
 from oppcache.opp.program import Program
 from oppcache.opp.snapshot import Snapshot
 from oppcache.slowpath.cores import Service
@@ -39,6 +40,8 @@ RUNNABLE_PROTOCOLS = (
 UNITS = ("context", "bundle")
 
 Observer = Callable[[np.ndarray, Any], None]
+
+_RECORDS = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,11 @@ class Setup:
     faults: Faults = field(default_factory=Faults)
     release: ReleaseSettings = field(default_factory=ReleaseSettings)
     unit: str = "context"
+
+    @property
+    def records(self) -> int:
+        """Records of each table to begin with, twice the NIC's contexts where those are not many; stores grow."""
+        return max(4 * RESERVE, min(2 * self.contexts, _RECORDS))
 
     @property
     def timed(self) -> bool:

@@ -152,7 +152,7 @@ class ContextRun:
         self.eviction: Eviction = load_policy(setup.eviction)
         self.admission: Admission = load_admission(setup.admission)
         program = self.lowered.arrays
-        self.store = make_store(program, setup.contexts, capacity=4 * RESERVE)
+        self.store = make_store(program, setup.contexts, capacity=setup.records)
         self.variables = program.globals.copy()
         self.scratch = np.zeros(A.S_WORDS, np.uint64)
         self.tally = make_tally(len(program.tables))

@@ -27,7 +27,7 @@ _ONE = np.uint64(1)
 _32 = np.uint64(32)
 _RECORD = np.uint64(0xFFFF_FFFF)
 _FEW = np.uint64(A.AHEAD_PACKETS // 4)
-_LINE = 8  # words
+LINE = 8  # words of a line of the processor's cache
 
 
 @kernel
@@ -146,5 +146,5 @@ def _fetch_records(program, store, stage, slot, count, scratch):
 @kernel
 def fetch_context(store, base, stride):
     """Have a context's words fetched."""
-    for word in range(0, stride + _LINE - 1, _LINE):
+    for word in range(0, stride + LINE - 1, LINE):
         prefetch(store.memory, base + min(word, stride - 1))

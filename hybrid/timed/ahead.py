@@ -7,7 +7,7 @@ import numpy as np
 from oppcache._jit import kernel
 from oppcache.consistency.vocabulary import ENTRY_WORDS
 from oppcache.opp import arrays as A
-from oppcache.opp.ahead import fetch_context, read_ahead, row_of
+from oppcache.opp.ahead import LINE, fetch_context, read_ahead, row_of
 from oppcache.opp.prefetch import prefetch
 
 from .state import P_EGRESS, P_ORDERED
@@ -19,6 +19,9 @@ _ZERO = np.uint64(0)
 def look_ahead(w, vectors, first, anew):
     """As :func:`~oppcache.opp.ahead.read_ahead`, and have the rows of the contexts fetched."""
     known = read_ahead(w.program, w.store, vectors, first, anew, w.scratch)
+    following = min(2 * known - first, vectors.shape[0])
+    for word in range(known * vectors.shape[1], following * vectors.shape[1], LINE):
+        prefetch(vectors, word)
     for stage in range(w.program.stages.shape[0]):
         slot = w.program.stages["ahead"][stage]
         if slot >= 0 and w.scratch[A.S_READ + slot] != _ZERO:
@@ -36,16 +39,34 @@ def look_ahead(w, vectors, first, anew):
 
 @kernel
 def _fetch_rows(w, row, record):
-    # A row is as long as a line of the cache, but need not begin with one.
+    # A row is as long as a line of the cache, and begins with one where rows are many.
     prefetch(w.rows.marks, row)
-    prefetch(w.rows.marks, row + 1)
     prefetch(w.tally.flows, row)
-    prefetch(w.tally.flows, row + 1)
     prefetch(w.rows.nic, row * ENTRY_WORDS)
     if w.knobs[P_ORDERED]:
         prefetch(w.left, 2 * record)
         if w.knobs[P_EGRESS]:
             prefetch(w.lines, 4 * record)
+
+
+@kernel
+def fetch_far(w, row):
+    """Have fetched what the protocol knows of a context on the CPU, to which a packet is on its way."""
+    prefetch(w.rows.cpu, row * ENTRY_WORDS)
+    prefetch(w.rows.held, row * 4)
+    prefetch(w.rows.timers, row * 3)
+
+
+@kernel
+def fetch_loser(w, table, record, row):
+    """Have fetched all of a context that is about to leave the NIC: it was not used for long."""
+    prefetch(w.rows.nic, row * ENTRY_WORDS)
+    fetch_far(w, row)
+    stride = w.program.tables["stride"][table]
+    fetch_context(w.store, w.store.tables["base"][table] + record * stride, stride)
+    fetch_context(
+        w.store, w.store.tables["nic_base"][table] + (w.rows.marks["slot"][row] - 1) * stride, stride
+    )
 
 
 @kernel

@@ -31,7 +31,6 @@ from oppcache.opp import arrays as A
 from oppcache.opp.contexts import make_store
 from oppcache.opp.errors import InputError
 from oppcache.opp.lower import Lowered
-from oppcache.opp.machine import RESERVE
 from oppcache.opp.program import Program
 from oppcache.slowpath.cores import make_cores, make_service
 from oppcache.slowpath.queues import FOREVER, make_queues
@@ -68,8 +67,8 @@ def build(setup: Setup, parts: Parts) -> S.World:
     lowered, profile, placement = parts.lowered, parts.profile, parts.placement
     arrays = lowered.arrays
     tables = _tables(setup, arrays, profile, placement)
-    slots = [int(n) for n in tables.rows["contexts"]]
-    store = make_store(arrays, max(slots, default=0), capacity=4 * RESERVE)
+    most = int(tables.rows["contexts"].max(initial=0))
+    store = make_store(arrays, most, capacity=setup.records)
     words = max(lowered.layout.words, int(arrays.tables["stride"].max(initial=1)))
     stages, cores = len(arrays.stages), setup.cpu.cores
     world = S.World(

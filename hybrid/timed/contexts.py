@@ -19,6 +19,7 @@ from oppcache.opp.contexts import hash_key
 
 from ..counters import Count
 from ..release import slot_emptied, slot_taken
+from .ahead import fetch_loser
 from .future import next_use
 from .log import LOG_FREE, LOG_TAKE, note_context
 from .state import P_MOVE, STOP_FAULT, T_INSERTER, T_STOP
@@ -199,6 +200,7 @@ def choose_victim(w, table, record, row, now):
         w.tally.counts[_FAULT] = slot + 1 if slot >= 0 else slot
         w.clock[T_STOP] |= STOP_FAULT
         return np.int64(-1)
+    fetch_loser(w, table, loser, w.tally.flow_at[table] + loser)
     return loser
 
 

@@ -69,6 +69,7 @@ from oppcache.opp import arrays as A
 
 from ..account import CROSSED
 from ..counters import Count
+from .ahead import fetch_far
 from .contexts import (
     begin_anew,
     begin_owning,
@@ -158,7 +159,10 @@ def leave_nic(w, now):
 @kernel
 def punt(w, item, table, record, out):
     """Send a packet, tagged or not, to the CPU through the home ring of a context (table −1: of none)."""
-    core = home_of(w, table, record) if table >= 0 else np.int64(0)
+    core = np.int64(0)
+    if table >= 0:
+        core = home_of(w, table, record)
+        fetch_far(w, w.tally.flow_at[table] + record)
     punt_to(w, item, core, out)
 
 
