@@ -235,13 +235,19 @@ def _must_wait(w, row):
 
 @kernel
 def _is_bounced(w, state):
-    """Whether the CPU sends a packet that comes without a tag back to the NIC in a state; see also handover._stranded."""
-    if w.protocol.cells["rows"][CPU, state, _TAGS] <= 0:
+    """Whether the CPU sends a packet that comes without a tag back to the NIC in a state, whatever the guards say.
+
+    See also handover._stranded.
+    """
+    rows = w.protocol.cells["rows"][CPU, state, _TAGS]
+    if rows <= 0:
         return w.protocol.states["owns"][CPU, state] == 0
-    row = w.protocol.cells["first"][CPU, state, _TAGS]
-    return (
-        w.protocol.rows["actions"][row] > 0 and w.protocol.actions[w.protocol.rows["first"][row]] == C_BOUNCE
-    )
+    first = w.protocol.cells["first"][CPU, state, _TAGS]
+    for row in range(first, first + rows):
+        at = w.protocol.rows["first"][row]
+        if w.protocol.rows["actions"][row] == 0 or w.protocol.actions[at] != C_BOUNCE:
+            return False
+    return True
 
 
 @kernel

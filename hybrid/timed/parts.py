@@ -9,7 +9,8 @@ from typing import Any
 from oppcache.cache import Admission, Eviction, load_admission, load_policy
 from oppcache.consistency import Protocol, load_protocol
 from oppcache.consistency import lower as lower_protocol
-from oppcache.consistency.lower import ProtocolArrays
+from oppcache.consistency.lower import PROCESSES_FIRST, ProtocolArrays, running
+from oppcache.consistency.vocabulary import NIC, ROLES
 from oppcache.fastpath import Profile, load_profile
 from oppcache.opp.errors import Mark, Problems
 from oppcache.opp.lower import Lowered, lower
@@ -17,6 +18,8 @@ from oppcache.opp.lower import Lowered, lower
 from ..placement import Placement, place
 from ..rules import limited, without_limit
 from ..setup import Setup
+
+_KEEP = "process-keep"
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def runnable(source: str, mark: Mark | None = None) -> Protocol:
 
     Raises:
         InputError: there is none, or it is wrong, or it wants its packets or markers in other RX queues than those that
-            the engine chooses.
+            the engine chooses, or outputs kept back where the engine cannot run the packet first.
     """
     protocol, problems = load_protocol(source, mark), Problems()
     for key, got, built in (
@@ -85,5 +88,14 @@ def runnable(source: str, mark: Mark | None = None) -> Protocol:
                 f"{key}: got {got!r}, expected {built!r}; verify checks others, simulations do not run them"
             )
             problems.add(told, protocol.mark)
+    for role in protocol.roles.values():
+        for state in role.states.values():
+            kept = [row for rows in state.cells.values() for row in rows if _KEEP in row.actions]
+            if kept and (role.name != ROLES[NIC] or running(state) != PROCESSES_FIRST):
+                told = (
+                    f"{_KEEP}: got in state {state.name!r} of {role.name}, expected in a state of the NIC of which each "
+                    "row for a packet begins with process or process-keep, bounced packets alike; simulations run no other"
+                )
+                problems.add(told, kept[0].mark)
     problems.raise_if_any()
     return protocol

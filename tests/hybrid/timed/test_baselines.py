@@ -111,3 +111,20 @@ def test_a_table_for_queues_that_the_engine_does_not_choose_is_refused(tmp_path:
     assert "fences: got 'every-queue', expected 'one-queue'" in str(told.value)
     with pytest.raises(InputError, match=r"'cas-hold-queues' is not available in this version"):
         run("cas-hold-queues", CONTEXTS)
+
+
+def test_a_table_that_keeps_outputs_back_where_the_engine_cannot_run_packets_first_is_refused(
+    tmp_path: Path,
+) -> None:
+    text = protocol_path("output-commit").read_text(encoding="utf-8")
+    rows = """      bounced:
+        - {if: not changes-label, do: process-keep}
+        - {if: changes-label, do: [process-keep, send wb]}
+"""
+    assert text.count(rows) == 1
+    file = tmp_path / "apart.yaml"
+    file.write_text(text.replace(rows, "      bounced: process-keep\n"), encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r"apart\.yaml:102:\d+: process-keep: got in state 'committing' of nic"
+    ):
+        TimedRun(Setup(load_program(PROGRAM), traffic("50kpps"), CONTEXTS, protocol=str(file)))
