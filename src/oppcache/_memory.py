@@ -10,6 +10,7 @@ import math
 import mmap
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,8 @@ def _take(size: int) -> np.ndarray:
 def _region(size: int) -> np.ndarray:
     """Return fresh bytes on whole huge pages; they are given back when no array is left that lies in them."""
     room = mmap.mmap(-1, size + _PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    room.madvise(mmap.MADV_HUGEPAGE)
+    with suppress(OSError):  # a kernel may be built without them
+        room.madvise(mmap.MADV_HUGEPAGE)
     array = np.frombuffer(room, np.uint8)
     skip = -array.ctypes.data % _PAGE
     return array[skip : skip + size]
