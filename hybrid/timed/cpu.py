@@ -25,7 +25,7 @@ from ..account import rate
 from ..counters import Count
 from .arriving import make_room
 from .contexts import cpu_base, exists
-from .fences import bounce_returned, left_cpu, note_ran
+from .fences import bounce_returned, has_run, left_cpu, note_ran
 from .handover import GONE, RUN
 from .leaving import depart, lose, send_out
 from .link import home_of, insertions_full
@@ -203,6 +203,9 @@ def _ask(w, item, table, record, core, stage, now):
         clear_tag(w, item)
         if w.protocol.states["owns"][CPU, w.rows.cpu[row, E_STATE]] == 1:
             return np.int64(RUN)
+    elif has_run(w, item, table, record):
+        clear_tag(w, item)
+        return np.int64(RUN)
     elif items["going"][item] == row + 1:
         pass  # it is the one that has been let go, in a later stage on the same context
     elif w.rows.marks["again"][row] > 0:

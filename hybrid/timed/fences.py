@@ -57,6 +57,21 @@ def note_ran(w, item, table, record, row):
         w.rows.waits[row, W_PENDING] += 1
 
 
+@kernel
+def has_run(w, item, table, record):
+    """Whether the CPU has run a packet on a context in an earlier stage: so it does in this one, whatever the table says.
+
+    The context does not go to the NIC before the packet is off the CPU, and later ones would come before it if it went
+    to the NIC first.
+    """
+    if w.knobs[P_SEVERAL] == 0 or w.knobs[P_INSTANT]:
+        return False
+    key, found = (np.int64(table) << np.int64(32)) | record, False
+    for i in range(w.pool.items["touched"][item]):
+        found = found or w.touched[item, i] == key
+    return found
+
+
 @kernel(forceinline=False)
 def left_cpu(w, item, now):
     """A packet is off the CPU: what waited for that alone goes now."""

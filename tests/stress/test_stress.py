@@ -86,7 +86,7 @@ def test_other_programs_survive_crashes_too(program: str, full: bool) -> None:
     """Two stages on one table, two tables, timers, registers, rates."""
     options = [f"program.nf={program}", "consistency.protocol=cas-hold"]
     trials = Trials(read_stress_file("gallery:stress-crashes", options))
-    for seed in range(2_000 if full else 30):
+    for seed in range(2_000 if full else 100):
         result = trials.run(seed)
         assert not result.findings, f"seed {seed}: {result.findings[0].text}"
 
