@@ -160,7 +160,7 @@ def _reset_nic(w, now):
             if w.rows.marks["heir"][row] > 0:
                 free_item(w, w.rows.marks["heir"][row])
                 w.rows.marks["heir"][row] = 0
-            _forget(w, np.int64(NIC), row, now)
+            _forget(w, np.int64(NIC), table, row, now)
     rows = w.queues.rows
     head, tail = rows["head"][Q_TX], rows["tail"][Q_TX]
     rows["head"][Q_TX] = tail  # losing one may let another go, which then comes after the reset
@@ -217,8 +217,11 @@ def _empty_slot(w, table, record, row):
 
 
 @kernel
-def _forget(w, side, row, now):
-    """A side forgets a key, and the packets that it holds for it are lost."""
+def _forget(w, side, table, row, now):
+    """A side forgets a key, and the packets that it holds for it are lost.
+
+    Of a table for which the NIC has no place there is nobody to ask: its keys begin anew as at first.
+    """
     item = pull(w, w.rows.held, row, 2 * side)
     while item != NOBODY:
         w.clock[T_HELD] -= 1
@@ -228,7 +231,8 @@ def _forget(w, side, row, now):
     w.rows.marks["resent"][row] = 0
     if side == NIC:
         w.rows.marks["stalled"][row] = 0
-    reset_entry(w.protocol, side, w.rows.nic[row] if side == NIC else w.rows.cpu[row], True)
+    elsewhere = w.tables.rows["contexts"][table] > 0
+    reset_entry(w.protocol, side, w.rows.nic[row] if side == NIC else w.rows.cpu[row], elsewhere)
 
 
 @kernel
@@ -254,7 +258,7 @@ def _crash_cpu(w, now):
             row = first + record
             _restore(w, np.int64(table), np.int64(record), row)
             _forget_waits(w, row, now)
-            _forget(w, np.int64(CPU), row, now)
+            _forget(w, np.int64(CPU), table, row, now)
             w.rows.marks["again"][row] = 0
             w.rows.marks["since"][row] = NOBODY
     _lose_parked(w, np.int64(CPU), now)

@@ -80,10 +80,18 @@ def test_no_output_that_left_is_undone(full: bool) -> None:
 
 @pytest.mark.parametrize(
     "program",
-    ["vepc-quota", "stateful-firewall-2stage", "big-flow-detector", "syn-flood-detection", "traffic-policer"],
+    [
+        "vepc-quota",
+        "stateful-firewall-2stage",
+        "big-flow-detector",
+        "syn-flood-detection",
+        "traffic-policer",
+        "mac-learning",
+        "tcp-super-spreader",
+    ],
 )
 def test_other_programs_survive_crashes_too(program: str, full: bool) -> None:
-    """Two stages on one table, two tables, timers, registers, rates."""
+    """Two stages on one table, two tables, timers, registers, rates, writes to other keys."""
     options = [f"program.nf={program}", "consistency.protocol=cas-hold"]
     trials = Trials(read_stress_file("gallery:stress-crashes", options))
     for seed in range(2_000 if full else 100):
