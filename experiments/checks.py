@@ -7,7 +7,7 @@ remembered (:class:`Memory`).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -126,12 +126,11 @@ def _check_profile(
 ) -> str | Path:
     from oppcache.fastpath import load_profile, profile_names
 
-    name, path = experiment.nic.profile, ("nic", "profile")
-    if file := _file_of(tree, path, name, folder, problems, memory, load_profile):
-        return file
-    example = "a file such as my-nic.yaml"
-    check_name(problems, "nic.profile", name, profile_names(), (), mark_at(tree, path), example)
-    return name
+    path, example = ("nic", "profile"), "my-nic.yaml"
+    names = (profile_names(), ())
+    return _name_or_file(
+        tree, path, experiment.nic.profile, names, example, folder, problems, memory, load_profile
+    )
 
 
 def _check_protocol(
@@ -141,12 +140,11 @@ def _check_protocol(
     from oppcache.hybrid.setup import RUNNABLE_PROTOCOLS
     from oppcache.hybrid.timed.parts import runnable
 
-    name, path = experiment.consistency.protocol, ("consistency", "protocol")
-    if file := _file_of(tree, path, name, folder, problems, memory, runnable):
-        return file
-    example, later, mark = "a file such as my-protocol.yaml", protocol_names(), mark_at(tree, path)
-    check_name(problems, "consistency.protocol", name, RUNNABLE_PROTOCOLS, later, mark, example)
-    return name
+    path, example = ("consistency", "protocol"), "my-protocol.yaml"
+    names = (RUNNABLE_PROTOCOLS, protocol_names())
+    return _name_or_file(
+        tree, path, experiment.consistency.protocol, names, example, folder, problems, memory, runnable
+    )
 
 
 def _is_instantaneous(protocol: str | Path) -> bool:
@@ -158,21 +156,30 @@ def _is_instantaneous(protocol: str | Path) -> bool:
         return False  # it has been told already
 
 
-def _file_of(
+def _name_or_file(
     tree: MarkedDict,
     path: tuple[str, str],
-    name: str,
+    got: str,
+    names: tuple[Sequence[str], Sequence[str]],
+    example: str,
     folder: Path,
     problems: Problems,
     memory: Memory,
     load: Callable[[str, Mark], object],
-) -> Path | None:
-    """The file that a key names, loaded once to see whether it is right; None where it is a shipped one's name."""
-    if not name.endswith((".yaml", ".yml")):
-        return None
-    file, mark = located(tree, path, name, folder), mark_at(tree, path)
-    memory.ask(path[-1], str(file), lambda: load(str(file), mark), problems, mark)
-    return file
+) -> str | Path:
+    """Check a key that takes a shipped name or a file, which is loaded once; return the name, or where the file is.
+
+    Args:
+        names: available, and planned.
+        example: of a file's name, for messages.
+    """
+    mark = mark_at(tree, path)
+    if got.endswith((".yaml", ".yml")):
+        file = located(tree, path, got, folder)
+        memory.ask(path[-1], str(file), lambda: load(str(file), mark), problems, mark)
+        return file
+    check_name(problems, ".".join(path), got, *names, mark, f"a file such as {example}")
+    return got
 
 
 def _check_abilities(
