@@ -17,14 +17,23 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from oppcache.opp.errors import InputError, Mark, Problem, near_miss
 
 ROUNDS = 7
 _NOT_BENCHMARKS = ("__init__", "calibration", "harness", "inputs", "rules_generator")
 
-Candidate = Callable[[], int]
+
+
+class Prepared(NamedTuple):
+    """A candidate that has something to make ready before each round, whose time does not count."""
+
+    prepare: Callable[[], None]
+    run: Callable[[], int]
+
+
+Candidate = Callable[[], int] | Prepared
 Candidates = Callable[[bool], AbstractContextManager[dict[str, Candidate]]]
 
 
@@ -125,7 +134,10 @@ def _interleave(
     """(units, units per second) of every candidate in every round, after one round that does not count."""
     rates: dict[str, list[tuple[int, float]]] = {name: [] for name in candidates}
     for round_number in range(rounds + 1):
-        for name, run in candidates.items():
+        for name, candidate in candidates.items():
+            prepare, run = candidate if isinstance(candidate, Prepared) else (None, candidate)
+            if prepare is not None:
+                prepare()
             started = clock()
             units = run()
             seconds = clock() - started
