@@ -63,7 +63,16 @@ def read_ahead(program, store, vectors, first, anew, scratch):
         column = program.stages["hint"][stage]
         if column >= 0:
             _fetch_hinted(program, store, program.stages["table"][stage], column, count, scratch)
+    _fetch_vectors(vectors, first + count, count)
     return first + count
+
+
+@kernel
+def _fetch_vectors(vectors, first, count):
+    """Have the header vectors fetched whose keys will be read next."""
+    words = vectors.shape[1]
+    for word in range(first * words, min(first + count, vectors.shape[0]) * words, LINE):
+        prefetch(vectors, word)
 
 
 @kernel

@@ -7,7 +7,7 @@ import numpy as np
 from oppcache._jit import kernel
 from oppcache.consistency.vocabulary import ENTRY_WORDS
 from oppcache.opp import arrays as A
-from oppcache.opp.ahead import LINE, fetch_context, read_ahead, row_of
+from oppcache.opp.ahead import fetch_context, read_ahead, row_of
 from oppcache.opp.prefetch import prefetch
 
 from .state import P_EGRESS, P_ORDERED
@@ -19,9 +19,6 @@ _ZERO = np.uint64(0)
 def look_ahead(w, vectors, first, anew):
     """As :func:`~oppcache.opp.ahead.read_ahead`, and have the rows of the contexts fetched."""
     known = read_ahead(w.program, w.store, vectors, first, anew, w.scratch)
-    following = min(2 * known - first, vectors.shape[0])
-    for word in range(known * vectors.shape[1], following * vectors.shape[1], LINE):
-        prefetch(vectors, word)
     for stage in range(w.program.stages.shape[0]):
         slot = w.program.stages["ahead"][stage]
         if slot >= 0 and w.scratch[A.S_READ + slot] != _ZERO:
