@@ -25,6 +25,7 @@ from oppcache.opp.contexts import splitmix64
 from oppcache.opp.random_streams import kernel_state, stream
 
 from .organisations import MAX_CHOICES, Organisation
+from .walk import fits_word, put, room, settle
 
 TABLE_DTYPE = np.dtype(
     [
@@ -43,6 +44,7 @@ TABLE_DTYPE = np.dtype(
             "stashed",
             "moves_most",  # of one insertion
             "kick_back",  # 1: a context that lost its place may take it back at once
+            "in_word",  # 1: ``elsewhere`` says where contexts may be
             "inserts",  # insertions tried
             "full",  # of them, those that found as many contexts in use as there may be
             "failures",  # of them, those that found no place although another context would have had one
@@ -70,6 +72,7 @@ class Tables(NamedTuple):
     rows: np.ndarray  # TABLE_DTYPE, per table
     contexts: np.ndarray  # CONTEXT_DTYPE, per handle of all tables
     places: np.ndarray  # int32, per place of all tables: the handle there, −1: none
+    elsewhere: np.ndarray  # uint64, per place: where else its context may be, see :mod:`.walk`
     free: np.ndarray  # int64, per table a stack of handles that were freed
     seeds: np.ndarray  # uint64, MAX_CHOICES per table
     random: np.ndarray  # uint64, per table: state of the walk's random numbers
@@ -96,6 +99,7 @@ def make_tables(organisation: Organisation, places: list[int], seed: int) -> Tab
         row["moves_most"], row["kick_back"] = organisation.moves, organisation.kick_back
         in_buckets = organisation.choices * organisation.ways
         row["buckets"] = -(-wanted // in_buckets) if in_buckets else 0
+        row["in_word"] = fits_word(row)
         first += int(row["contexts"])
         first_place += int(row["buckets"]) * in_buckets + organisation.stash
     contexts = zeros(max(first, 1), CONTEXT_DTYPE)
@@ -108,6 +112,7 @@ def make_tables(organisation: Organisation, places: list[int], seed: int) -> Tab
         rows,
         contexts,
         full(max(first_place, 1), -1, np.int32),
+        zeros(max(first_place, 1), np.uint64),
         zeros(max(first, 1), np.int64),
         hashing.reshape(-1),
         np.concatenate([*walks, np.zeros(1, np.uint64)]),
@@ -117,7 +122,6 @@ def make_tables(organisation: Organisation, places: list[int], seed: int) -> Tab
 
 
 _HALF = np.uint64(32)
-_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 
 @kernel
@@ -130,141 +134,11 @@ def _bucket(tables, table, choice, key):
 
 
 @kernel
-def _scaled(state, below):
-    """The random number below ``below`` of a generator's state."""
-    return np.int64(((splitmix64(state) >> _HALF) * np.uint64(below)) >> _HALF)
-
-
-@kernel
-def _option(tables, chosen, ways, option):
-    """The place of one of a context's options; ``chosen`` is where its buckets stand."""
-    if ways > 1:
-        return np.int64(tables.buckets[chosen + option // ways]) + option % ways
-    return np.int64(tables.buckets[chosen + option])
-
-
-@kernel
-def _put(tables, table, handle, place):
-    tables.places[tables.rows["first_place"][table] + place] = handle
-    tables.contexts["place"][tables.rows["first"][table] + handle] = place
-
-
-@kernel
 def _note_buckets(tables, table, handle, key):
     """Keep where a key's buckets are, so that moving it needs no hashing."""
     at = (tables.rows["first"][table] + handle) * tables.rows["choices"][table]
     for choice in range(tables.rows["choices"][table]):
         tables.buckets[at + choice] = np.int32(_bucket(tables, table, np.int64(choice), key))
-
-
-@kernel
-def _room(tables, table, handle):
-    """An empty place for a context: in the emptiest of its buckets, the leftmost of equals; −1 if all are full."""
-    first_place = tables.rows["first_place"][table]
-    ways = tables.rows["ways"][table]
-    at = (tables.rows["first"][table] + handle) * tables.rows["choices"][table]
-    best, most = np.int64(-1), np.int64(0)
-    for choice in range(tables.rows["choices"][table]):
-        start = np.int64(tables.buckets[at + choice])
-        empty, leftmost = np.int64(0), np.int64(-1)
-        for place in range(start + ways - 1, start - 1, -1):
-            if tables.places[first_place + place] < 0:
-                empty += 1
-                leftmost = np.int64(place)
-        if empty > most:
-            best, most = leftmost, empty
-            if ways == 1:
-                break
-    return best
-
-
-@kernel
-def _free_choice(tables, handle, first_place, choices):
-    """The same where a bucket is one place.
-
-    The walk of a full table asks this at every step and mostly in vain, so it looks up nothing else, and first at all.
-    """
-    handles = np.int32(0)
-    for at in range(handle * choices, (handle + 1) * choices):
-        handles |= tables.places[first_place + tables.buckets[at]]
-    if handles >= 0:
-        return np.int64(-1)
-    for at in range(handle * choices, (handle + 1) * choices):
-        place = np.int64(tables.buckets[at])
-        if tables.places[first_place + place] < 0:
-            return place
-    return np.int64(-1)
-
-
-@kernel
-def _stash_room(tables, table):
-    """An empty place of the stash, −1 if it is full."""
-    rows = tables.rows
-    if rows["stashed"][table] == rows["stash"][table]:
-        return np.int64(-1)
-    first = rows["choices"][table] * rows["buckets"][table] * rows["ways"][table]
-    for i in range(rows["stash"][table]):
-        if tables.places[rows["first_place"][table] + first + i] < 0:
-            return first + i
-    return np.int64(-1)
-
-
-@kernel
-def _settle(tables, table, handle):
-    """Find a place for a context whose own are all taken: by moving others, or in the stash.
-
-    The homeless context takes a random one of its places, but not the one that it just lost, and who was there goes
-    on in the same way.
-
-    Returns:
-        (whether there was room, moves made). Without room all is as it was.
-    """
-    first = tables.rows["first"][table]
-    at = tables.rows["first_place"][table]
-    ways = tables.rows["ways"][table]
-    choices = tables.rows["choices"][table]
-    options = choices * ways
-    most = tables.rows["moves_most"][table] if options > 1 else np.int64(0)
-    back = tables.rows["kick_back"][table] == 1
-    homeless, lost = handle, np.int64(-1)
-    random = tables.random[table]
-    moves = np.int64(0)
-    while moves < most:
-        chosen = (first + homeless) * choices
-        while True:
-            # The next draw, which is taken if this one will not do, is made at once: a branch on chance costs more.
-            place = _option(tables, chosen, ways, _scaled(random + _GAMMA, options))
-            second = _option(tables, chosen, ways, _scaled(random + _GAMMA + _GAMMA, options))
-            again = not back and place == lost
-            random += _GAMMA + _GAMMA if again else _GAMMA
-            place = second if again else place
-            if place != lost or back:
-                break
-        other = np.int64(tables.places[at + place])
-        tables.places[at + place] = homeless
-        tables.contexts["place"][first + homeless] = place
-        tables.walk[moves] = place
-        moves += 1
-        homeless, lost = other, place
-        place = (
-            _room(tables, table, homeless) if ways > 1 else _free_choice(tables, first + other, at, choices)
-        )
-        if place >= 0:
-            _put(tables, table, homeless, place)
-            tables.random[table] = random
-            return True, moves
-    tables.random[table] = random
-    place = _stash_room(tables, table)
-    if place >= 0:
-        _put(tables, table, homeless, place)
-        tables.rows["stashed"][table] += 1
-        return True, moves
-    for i in range(moves - 1, -1, -1):
-        place = tables.walk[i]
-        other = np.int64(tables.places[at + place])
-        _put(tables, table, homeless, place)
-        homeless = other
-    return False, moves
 
 
 @kernel
@@ -294,11 +168,11 @@ def insert(tables, table, key, record):
     moves = np.int64(0)
     if rows["choices"][table] > 0:
         _note_buckets(tables, table, handle, key)
-        place = _room(tables, table, handle)
+        place = room(tables, table, handle)
         if place >= 0:
-            _put(tables, table, handle, place)
+            put(tables, table, handle, place)
         else:
-            settled, moves = _settle(tables, table, handle)
+            settled, moves = settle(tables, table, handle)
             rows["moves"][table] += moves
             rows["moves_max"][table] = max(rows["moves_max"][table], moves)
             if not settled:
@@ -365,7 +239,7 @@ def _drain(tables, table, place, stash):
             at = (rows["first"][table] + handle) * rows["choices"][table] + choice
             if np.int64(tables.buckets[at]) == place - place % ways:
                 tables.places[rows["first_place"][table] + i] = -1
-                _put(tables, table, handle, place)
+                put(tables, table, handle, place)
                 rows["stashed"][table] -= 1
                 rows["drained"][table] += 1
                 return
