@@ -25,7 +25,6 @@ ROUNDS = 7
 _NOT_BENCHMARKS = ("__init__", "calibration", "harness", "inputs", "rules_generator")
 
 
-
 class Prepared(NamedTuple):
     """A candidate that has something to make ready before each round, whose time does not count."""
 
