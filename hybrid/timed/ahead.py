@@ -55,21 +55,21 @@ def fetch_far(w, row):
 
 
 @kernel
-def fetch_loser(w, table, record, row):
+def fetch_loser(w, table, record, row, slot):
     """Have fetched all of a context that is about to leave the NIC: it was not used for long."""
+    prefetch(w.rows.marks, row)
     prefetch(w.rows.nic, row * ENTRY_WORDS)
     fetch_far(w, row)
     stride = w.program.tables["stride"][table]
     fetch_context(w.store, w.store.tables["base"][table] + record * stride, stride)
-    fetch_context(
-        w.store, w.store.tables["nic_base"][table] + (w.rows.marks["slot"][row] - 1) * stride, stride
-    )
+    fetch_context(w.store, w.store.tables["nic_base"][table] + slot * stride, stride)
 
 
 @kernel
 def _fetch_copy(w, table, record):
-    """The NIC's copy of a context, if it has one."""
+    """The NIC's copy of a context, if it has one, and what the eviction policy knows of it."""
     stride = w.program.tables["stride"][table]
     place = np.int64(w.store.memory[w.store.tables["base"][table] + record * stride + A.C_PLACE])
     if place > 0:
         fetch_context(w.store, w.store.tables["nic_base"][table] + (place - 1) * stride, stride)
+        prefetch(w.policies.eviction, w.policies.eviction_at[table] + place * w.policies.eviction_words[table])

@@ -159,6 +159,7 @@ def _policies(
     return S.Policies(
         flat[0],
         at[0],
+        np.diff(at[0]) // np.maximum(tables.rows["contexts"], 1),
         flat[1],
         at[1],
         candidates,

@@ -9,6 +9,7 @@ from oppcache.consistency.vocabulary import CPU, E_STATE, E_VERSION, EV_WB, NIC
 from oppcache.fastpath.tables import (
     candidates,
     insert,
+    is_owned,
     occupant,
     own,
     remove,
@@ -195,12 +196,12 @@ def choose_victim(w, table, record, row, now):
     slot = w.calls.victim(state, w.policies.candidates, count, record, now // 1000, next_use(w, row))
     if slot == -1:
         return np.int64(-1)  # it declines
-    loser = occupant(w.tables, table, slot)
-    if loser < 0 or w.rows.marks["slot"][w.tally.flow_at[table] + loser] != slot + 1:
+    if not is_owned(w.tables, table, slot):
         w.tally.counts[_FAULT] = slot + 1 if slot >= 0 else slot
         w.clock[T_STOP] |= STOP_FAULT
         return np.int64(-1)
-    fetch_loser(w, table, loser, w.tally.flow_at[table] + loser)
+    loser = occupant(w.tables, table, slot)
+    fetch_loser(w, table, loser, w.tally.flow_at[table] + loser, slot)
     return loser
 
 

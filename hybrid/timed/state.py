@@ -115,6 +115,7 @@ class Policies(NamedTuple):
 
     eviction: np.ndarray
     eviction_at: np.ndarray
+    eviction_words: np.ndarray  # of a slot, if the state lies in order of slots: only a hint
     admission: np.ndarray
     admission_at: np.ndarray
     candidates: np.ndarray
