@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from oppcache.fastpath import Profile, fit
-from oppcache.opp.analysis import analyse
+from oppcache.opp.analysis import Analysis, analyse
 from oppcache.opp.classes import ASSIGNED, GUARDED
 from oppcache.opp.dataflow import GLOBAL, LOOKED_UP, Dataflow, ReadSite, WriteSite, entries_of, place_of
 from oppcache.opp.lower import Lowered
@@ -56,7 +56,8 @@ def place(program: Program, lowered: Lowered, profile: Profile, *, moves_take_ti
     fitted = fit(program, profile)
     whole = {reason.code for reason in fitted.reasons}
     most = profile.number("pipeline.stages")
-    together = _at_home(program)
+    analysis = analyse(program)
+    together = _at_home(analysis)
     at_home = together if moves_take_time else set()
     runs, punted = [], []
     entries = np.ones(max(len(lowered.arrays.entries), 1), np.uint8)
@@ -67,7 +68,7 @@ def place(program: Program, lowered: Lowered, profile: Profile, *, moves_take_ti
         punted.append(frozenset(version for version, reasons in one.punted.items() if reasons))
         for name in one.punting_entries:
             entries[numbers[stage.name, name]] = 0
-    sharing = {table.table.name: table.sharing for table in analyse(program).tables}
+    sharing = {table.table.name: table.sharing for table in analysis.tables}
     ordered = tuple(
         stage.table is not None and sharing[stage.table] == PER_FLOW for stage in program.pipeline()
     )
@@ -77,15 +78,16 @@ def place(program: Program, lowered: Lowered, profile: Profile, *, moves_take_ti
     ]
     alone = leaves[:1] == [True] and not any(leaves[1:]) and counts_flows(program)
     grouped = frozenset(s.table for s in program.pipeline() if s.name in together and s.table is not None)
-    met = _globals_met(program, numbers)
+    met = _globals_met(analysis, numbers)
     return Placement(tuple(runs), tuple(punted), entries, ordered, any(leaves) and not alone, grouped, met)
 
 
-def _at_home(program: Program) -> set[str]:
+def _at_home(analysis: Analysis) -> set[str]:
     """Names of the stages that must all run on one side."""
+    program = analysis.program
     stages = {
         name
-        for one in analyse(program).globals
+        for one in analysis.globals
         if one.variable.kind in (GUARDED, ASSIGNED)
         for name in (*one.variable.readers, *one.variable.writers)
     }
@@ -107,14 +109,13 @@ def _at_home(program: Program) -> set[str]:
 
 
 def _globals_met(
-    program: Program, numbers: Mapping[tuple[str, str], int]
+    analysis: Analysis, numbers: Mapping[tuple[str, str], int]
 ) -> dict[tuple[int, int], tuple[int, ...]]:
     """Globals whose updates do not commute, where packets read or write them."""
-    kept = {
-        one.variable.variable for one in analyse(program).globals if one.variable.kind in (GUARDED, ASSIGNED)
-    }
+    kept = {one.variable.variable for one in analysis.globals if one.variable.kind in (GUARDED, ASSIGNED)}
     if not kept:
         return {}
+    program = analysis.program
     flow = Dataflow(program)
     number = {one: at for at, one in enumerate(v for v in flow.variables() if v.kind == GLOBAL)}
     places = {stage.name: at for at, stage in enumerate(program.pipeline())}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
 from typing import Any
 
 from .fields import FIELD_BY_NAME
@@ -112,9 +113,15 @@ def operands_in(node: Any) -> Iterator[Operand]:
     elif isinstance(node, tuple):
         for item in node:
             yield from operands_in(item)
-    elif is_dataclass(node):
-        for item in fields(node):
-            yield from operands_in(getattr(node, item.name))
+    else:
+        for name in _members(node.__class__):
+            yield from operands_in(getattr(node, name))
+
+
+@cache
+def _members(kind: Any) -> tuple[str, ...]:
+    """Names of a dataclass's fields, none of another type."""
+    return tuple(item.name for item in fields(kind)) if is_dataclass(kind) else ()
 
 
 def changed_by(action: Action) -> tuple[str, ...]:

@@ -72,4 +72,6 @@ def _fetch_copy(w, table, record):
     place = np.int64(w.store.memory[w.store.tables["base"][table] + record * stride + A.C_PLACE])
     if place > 0:
         fetch_context(w.store, w.store.tables["nic_base"][table] + (place - 1) * stride, stride)
-        prefetch(w.policies.eviction, w.policies.eviction_at[table] + place * w.policies.eviction_words[table])
+        prefetch(
+            w.policies.eviction, w.policies.eviction_at[table] + place * w.policies.eviction_words[table]
+        )
