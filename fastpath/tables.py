@@ -25,7 +25,7 @@ from oppcache.opp.contexts import splitmix64
 from oppcache.opp.random_streams import kernel_state, stream
 
 from .organisations import MAX_CHOICES, Organisation
-from .walk import fits_word, put, room, settle
+from .walk import fits_word, leave, put, room, settle
 
 TABLE_DTYPE = np.dtype(
     [
@@ -72,6 +72,7 @@ class Tables(NamedTuple):
     rows: np.ndarray  # TABLE_DTYPE, per table
     contexts: np.ndarray  # CONTEXT_DTYPE, per handle of all tables
     places: np.ndarray  # int32, per place of all tables: the handle there, −1: none
+    taken: np.ndarray  # uint8, per place: 1 where a handle is
     elsewhere: np.ndarray  # uint64, per place: where else its context may be, see :mod:`.walk`
     free: np.ndarray  # int64, per table a stack of handles that were freed
     seeds: np.ndarray  # uint64, MAX_CHOICES per table
@@ -112,6 +113,7 @@ def make_tables(organisation: Organisation, places: list[int], seed: int) -> Tab
         rows,
         contexts,
         full(max(first_place, 1), -1, np.int32),
+        zeros(max(first_place, 1), np.uint8),
         zeros(max(first_place, 1), np.uint64),
         zeros(max(first, 1), np.int64),
         hashing.reshape(-1),
@@ -219,7 +221,7 @@ def remove(tables, table, handle):
     rows["freed"][table] += 1
     if place < 0:
         return
-    tables.places[rows["first_place"][table] + place] = -1
+    leave(tables, table, place)
     stash = rows["choices"][table] * rows["buckets"][table] * rows["ways"][table]
     if place >= stash:
         rows["stashed"][table] -= 1
@@ -238,7 +240,7 @@ def _drain(tables, table, place, stash):
         if handle >= 0:
             at = (rows["first"][table] + handle) * rows["choices"][table] + choice
             if np.int64(tables.buckets[at]) == place - place % ways:
-                tables.places[rows["first_place"][table] + i] = -1
+                leave(tables, table, i)
                 put(tables, table, handle, place)
                 rows["stashed"][table] -= 1
                 rows["drained"][table] += 1

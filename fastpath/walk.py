@@ -3,7 +3,8 @@
 The walk of a full table is long (50 moves at 97 %), and each move waits for the one before: who is in this place, where
 else may they be, who is there. Where buckets are single places and few enough, a word beside each place says at once
 where else its context may be (``Tables.elsewhere``: 16 bits a sub-table), so that a move waits for one look at memory
-and not for two; the draws, the moves and the outcome are those of the general walk.
+and not for two; and which places are taken stands in an array that is small (``Tables.taken``). The draws, the moves
+and the outcome are those of the general walk.
 """
 
 from __future__ import annotations
@@ -33,9 +34,18 @@ def put(tables, table, handle, place):
     """Put a context into an empty place, or have it take over one."""
     at = tables.rows["first_place"][table] + place
     tables.places[at] = handle
+    tables.taken[at] = 1
     tables.contexts["place"][tables.rows["first"][table] + handle] = place
     if tables.rows["in_word"][table] == 1:
         tables.elsewhere[at] = _word_of(tables, table, handle)
+
+
+@kernel
+def leave(tables, table, place):
+    """Empty a place."""
+    at = tables.rows["first_place"][table] + place
+    tables.places[at] = -1
+    tables.taken[at] = 0
 
 
 @kernel
@@ -80,14 +90,14 @@ def room(tables, table, handle):
 @kernel
 def _room_in(tables, word, first_place, choices, buckets):
     """The same for a word. The walk of a full table asks this at every step and mostly in vain: first whether at all."""
-    handles = np.int32(0)
+    taken = np.uint8(1)
     for choice in range(choices):
-        handles |= tables.places[first_place + _place_in(word, choice, buckets)]
-    if handles >= 0:
+        taken &= tables.taken[first_place + _place_in(word, choice, buckets)]
+    if taken:
         return np.int64(-1)
     for choice in range(choices):
         place = _place_in(word, choice, buckets)
-        if tables.places[first_place + place] < 0:
+        if tables.taken[first_place + place] == 0:
             return place
     return np.int64(-1)
 
