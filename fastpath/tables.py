@@ -25,7 +25,7 @@ from oppcache.opp.contexts import splitmix64
 from oppcache.opp.random_streams import kernel_state, stream
 
 from .organisations import MAX_CHOICES, Organisation
-from .walk import fits_word, leave, put, room, settle
+from .walk import fits_word, leave, place_of, put, room, settle
 
 TABLE_DTYPE = np.dtype(
     [
@@ -59,7 +59,6 @@ CONTEXT_DTYPE = np.dtype(
     [
         ("key", np.uint64),  # hash of its key
         ("record", np.int64),  # −1: the handle is free
-        ("place", np.int64),  # within its table; −1: none
         ("owned", np.int64),
     ],
     align=True,
@@ -104,7 +103,7 @@ def make_tables(organisation: Organisation, places: list[int], seed: int) -> Tab
         first += int(row["contexts"])
         first_place += int(row["buckets"]) * in_buckets + organisation.stash
     contexts = zeros(max(first, 1), CONTEXT_DTYPE)
-    contexts["record"] = contexts["place"] = -1
+    contexts["record"] = -1
     hashing = stream(seed, "nic.contexts.hash").integers(
         0, 1 << 64, (len(places), MAX_CHOICES), dtype=np.uint64
     )
@@ -178,7 +177,6 @@ def insert(tables, table, key, record):
             rows["moves"][table] += moves
             rows["moves_max"][table] = max(rows["moves_max"][table], moves)
             if not settled:
-                tables.contexts["place"][first + handle] = -1
                 rows["failures"][table] += 1
                 return np.int64(-1), moves
     if rows["freed"][table] > 0:
@@ -215,10 +213,9 @@ def remove(tables, table, handle):
     at = rows["first"][table] + handle
     retain(tables, table, handle)
     tables.contexts["record"][at] = -1
-    place = tables.contexts["place"][at]
-    tables.contexts["place"][at] = -1
     tables.free[rows["first"][table] + rows["freed"][table]] = handle
     rows["freed"][table] += 1
+    place = place_of(tables, table, handle)
     if place < 0:
         return
     leave(tables, table, place)

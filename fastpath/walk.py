@@ -35,9 +35,26 @@ def put(tables, table, handle, place):
     at = tables.rows["first_place"][table] + place
     tables.places[at] = handle
     tables.taken[at] = 1
-    tables.contexts["place"][tables.rows["first"][table] + handle] = place
     if tables.rows["in_word"][table] == 1:
         tables.elsewhere[at] = _word_of(tables, table, handle)
+
+
+@kernel
+def place_of(tables, table, handle):
+    """The place of a context, −1 where there are none. It is looked for: moves, of which there are more, note nothing."""
+    rows = tables.rows
+    first_place, ways, choices = rows["first_place"][table], rows["ways"][table], rows["choices"][table]
+    at = (rows["first"][table] + handle) * choices
+    for choice in range(choices):
+        start = np.int64(tables.buckets[at + choice])
+        for place in range(start, start + ways):
+            if tables.places[first_place + place] == handle:
+                return np.int64(place)
+    stash = choices * rows["buckets"][table] * ways
+    for place in range(stash, stash + rows["stash"][table]):
+        if tables.places[first_place + place] == handle:
+            return np.int64(place)
+    return np.int64(-1)
 
 
 @kernel
@@ -136,10 +153,6 @@ def settle(tables, table, handle):
     at = tables.rows["first_place"][table]
     if place >= 0:
         put(tables, table, homeless, place)
-        first = tables.rows["first"][table]
-        for i in range(moves):
-            place = tables.walk[i]
-            tables.contexts["place"][first + np.int64(tables.places[at + place])] = place
         return True, moves
     for i in range(moves - 1, -1, -1):
         place = tables.walk[i]
@@ -172,7 +185,7 @@ def _draw(random, options, lost):
 def _walk(tables, table, handle):
     """Move contexts until one comes to an empty place.
 
-    What the walk went through is in ``tables.walk``; ``contexts["place"]`` does not know of it yet.
+    What the walk went through is in ``tables.walk``.
 
     Returns:
         (empty place, −1 if none was found; who is to go there; moves).

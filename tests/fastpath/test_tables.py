@@ -35,6 +35,7 @@ from oppcache.fastpath.tables import (
     remove,
     retain,
 )
+from oppcache.fastpath.walk import place_of
 from oppcache.opp.contexts import splitmix64
 from oppcache.opp.errors import InputError
 
@@ -63,12 +64,13 @@ class Plain:
         assert (found.used, found.owned) == (len(self.held), len(self.owned))
         assert found.used <= found.contexts == self.contexts
         row = tables.rows[table]
-        first, at = int(row["first"]), int(row["first_place"])
+        at = int(row["first_place"])
         count = int(row["choices"] * row["buckets"] * row["ways"])
         stash = int(row["stash"])
         everywhere = tables.places[at : at + count + stash].tolist()
         assert sorted(h for h in everywhere if h >= 0) == (sorted(self.held) if shape.choices else [])
         assert sum(h >= 0 for h in everywhere[count:]) == found.stashed
+        assert ((tables.places >= 0) == tables.taken).all()
         for handle in range(self.contexts):
             assert bool(is_owned(tables, table, handle)) == (handle in self.owned)
             if handle not in self.held:
@@ -78,7 +80,7 @@ class Plain:
             assert occupant(tables, table, handle) == record
             assert look_up(tables, table, np.uint64(key)) == handle
             if shape.choices:
-                assert everywhere[int(tables.contexts["place"][first + handle])] == handle
+                assert everywhere[int(place_of(tables, table, handle))] == handle
 
 
 def evict_one(tables: Tables, table: int, plain: Plain, key: int, rng: Random) -> bool:
@@ -106,12 +108,12 @@ def check_against_dictionary(rng: Random, shape: Organisation, places: int, step
         action = rng.randrange(6)
         if action >= 3 or not plain.held:
             key = rng.getrandbits(44) << 20 | step  # no key is there twice
-            before = [array.copy() for array in (tables.places, tables.contexts["place"])]
+            before = [array.copy() for array in (tables.places, tables.elsewhere, tables.taken)]
             handle, _ = insert(tables, table, np.uint64(key), step)
             if handle < 0:
                 assert all(
                     (a == b).all()
-                    for a, b in zip(before, (tables.places, tables.contexts["place"]), strict=True)
+                    for a, b in zip(before, (tables.places, tables.elsewhere, tables.taken), strict=True)
                 )
                 if evict_one(tables, table, plain, key, rng):
                     handle, _ = insert(tables, table, np.uint64(key), step)
