@@ -11,7 +11,7 @@ import pytest
 from oppcache.opp import Machine, load_program
 from oppcache.opp import contexts as store_of
 from oppcache.opp.contexts import grow, hash_key
-from oppcache.opp.fields import W_HEADERS, W_IN_PORT, W_IP_DST, W_IP_SRC, W_LENGTH, Header
+from oppcache.opp.fields import W_HEADERS, W_IN_PORT, W_IP_DST, W_IP_SRC, W_LENGTH, W_NOW, Header
 
 COUNTER: dict[str, Any] = {
     "program": "counter",
@@ -32,6 +32,8 @@ COUNTER: dict[str, Any] = {
         for table, key in (("keys", ["packet_length"]), ("ports", ["in_port"]))
     ],
 }
+
+_ONE_MORE = {"set": "W.n", "op": "add", "args": ["W.n", 1]}
 
 
 def vectors_of(machine: Machine, lengths: np.ndarray) -> np.ndarray:
@@ -149,6 +151,63 @@ assert {v[1] for v in found.values()} == {(3,)}
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_key_of_two_temporaries_needs_both() -> None:
+    """One of an absent field is absent, and the key with it, whatever the other is."""
+    port = {"op": "mov", "args": ["udp.dport"]}
+    program = {
+        "program": "p",
+        "tables": {"seen": {"registers": ["n"]}},
+        "stages": [
+            {
+                "name": "s",
+                "temporaries": [
+                    {"name": "length", "op": "mov", "args": ["packet_length"]},
+                    {"name": "port", **port},
+                ],
+                "default": {
+                    "writes": [{"table": "seen", "key": ["T.length", "T.port"], "updates": [_ONE_MORE]}]
+                },
+            }
+        ],
+    }
+    machine = Machine(load_program(program))
+    rows = vectors_of(machine, np.array([70, 70, 71]))
+    rows[1:, W_HEADERS] = 1 << Header.UDP
+    rows[1:, machine.layout.word_of["udp.dport"]] = 53
+    machine.process(rows)
+    assert sorted(machine.contexts()["seen"]) == [(70, 53), (71, 53)]
+
+
+def test_a_timer_that_has_rolled_a_context_back_is_over() -> None:
+    """With either timer: what packets do to the context afterwards stays."""
+    for timer in ("hard", "idle"):
+        program = {
+            "program": "p",
+            "tables": {"flow": {"states": ["new", "timed", "late", "kept"]}},
+            "stages": [
+                {
+                    "name": "s",
+                    "table": "flow",
+                    "key": ["in_port"],
+                    "entries": [
+                        {
+                            "name": "start",
+                            "match": {"state": "new"},
+                            "next_state": "timed",
+                            timer: {"after": "10ns", "to": "late"},
+                        },
+                        {"name": "keep", "match": {"state": "late"}, "next_state": "kept"},
+                    ],
+                }
+            ],
+        }
+        machine = Machine(load_program(program))
+        rows = vectors_of(machine, np.zeros(3, np.int64))
+        rows[:, W_NOW] = (1, 100, 200)
+        machine.process(rows)
+        assert machine.contexts() == {"flow": {(0,): (3, (), (0, 0, -1, -1, 200))}}
 
 
 def test_the_hash_scatters_neighbours() -> None:
