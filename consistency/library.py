@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from oppcache.opp.errors import InputError, Mark, Problem, Problems, near_miss
-from oppcache.opp.yaml_source import load_yaml, parse_yaml
+from oppcache.opp.yaml_source import load_yaml, names_file, parse_yaml
 
 from .checks import check
 from .document import protocol_from_document
@@ -27,7 +27,7 @@ def protocol_path(source: str | Path, mark: Mark | None = None) -> Path:
         InputError: there is no shipped protocol of that name.
     """
     text = str(source)
-    if text.endswith((".yaml", ".yml")):
+    if names_file(text):
         return Path(source)
     known = protocol_names()
     if text not in known:

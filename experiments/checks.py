@@ -14,7 +14,7 @@ from typing import Any
 
 from oppcache import opp
 from oppcache.opp.errors import NOWHERE, InputError, Mark, Problem, Problems, near_miss
-from oppcache.opp.yaml_source import MarkedDict
+from oppcache.opp.yaml_source import MarkedDict, names_file
 
 from .abilities import absent, check_name, is_file
 from .document import OptionMark, mark_at, without
@@ -174,7 +174,7 @@ def _name_or_file(
         example: of a file's name, for messages.
     """
     mark = mark_at(tree, path)
-    if got.endswith((".yaml", ".yml")):
+    if names_file(got):
         file = located(tree, path, got, folder)
         memory.ask(path[-1], str(file), lambda: load(str(file), mark), problems, mark)
         return file

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from oppcache.opp.errors import InputError, Mark, Problem, Problems, near_miss
-from oppcache.opp.yaml_source import load_yaml, mark_of
+from oppcache.opp.yaml_source import load_yaml, mark_of, names_file
 
 from .limits import SECTIONS, SPECS, Limit, Value, read_section
 
@@ -119,7 +119,7 @@ def _base(document: dict[str, Any], path: Path, problems: Problems, depth: int) 
 
 
 def _path(name: str, mark: Mark) -> Path:
-    if name.endswith((".yaml", ".yml")):
+    if names_file(name):
         return Path(name)
     known = profile_names()
     if name not in known:

@@ -24,6 +24,7 @@ from oppcache.opp.lower import Lowered, lower
 from oppcache.opp.machine import RESERVE
 from oppcache.opp.snapshot import snapshot
 from oppcache.opp.templates import made_packets
+from oppcache.opp.yaml_source import names_file
 
 from .account import FLOW_DTYPE, Tally, make_tally
 from .counters import COUNTS, Count, Metric, metrics_of, ratio
@@ -87,7 +88,7 @@ def make_run(setup: Setup) -> ContextRun:
 def check_setup(setup: Setup) -> None:
     """Refuse what no run can be made of."""
     load_profile(setup.profile)
-    if setup.protocol.endswith((".yaml", ".yml")):
+    if names_file(setup.protocol):
         from .timed.parts import runnable
 
         runnable(setup.protocol)

@@ -171,6 +171,11 @@ def parse_yaml(text: str, file: str = "<text>") -> Any:
         raise InputError("nested too deeply", Mark(file)) from None
 
 
+def names_file(name: str) -> bool:
+    """Whether a name is a path, of a YAML file, and not that of something that comes with the package."""
+    return name.endswith((".yaml", ".yml"))
+
+
 def load_yaml(path: str | Path) -> Any:
     """Read and parse a YAML file.
 
