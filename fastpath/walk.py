@@ -14,19 +14,19 @@ import numpy as np
 from oppcache._jit import kernel
 from oppcache.opp.contexts import splitmix64
 
-WORD_CHOICES = 4  # sub-tables of which a word has room
+WORD_CHOICES = 4  # sub-tables that a word is about
 WORD_BUCKETS = 1 << 16  # of each
 
 _HALF = np.uint64(32)
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
-_SIXTEEN = np.uint64(16)
+_SIXTEEN, _48 = np.uint64(16), np.uint64(48)
 _BUCKET = np.uint64(WORD_BUCKETS - 1)
 _ZERO = np.uint64(0)
 
 
 def fits_word(row: np.ndarray | np.void) -> bool:
     """Whether one word can say where a context of a table may be."""
-    return bool(row["ways"] == 1 and row["choices"] <= WORD_CHOICES and row["buckets"] <= WORD_BUCKETS)
+    return bool(row["ways"] == 1 and row["choices"] == WORD_CHOICES and row["buckets"] <= WORD_BUCKETS)
 
 
 @kernel
@@ -68,13 +68,13 @@ def leave(tables, table, place):
 @kernel
 def _word_of(tables, table, handle):
     """Where a context may be, as one word."""
-    choices, buckets = tables.rows["choices"][table], tables.rows["buckets"][table]
-    at = (tables.rows["first"][table] + handle) * choices
-    word = _ZERO
-    for choice in range(choices):
-        bucket = np.int64(tables.buckets[at + choice]) - choice * buckets
-        word |= np.uint64(bucket) << (_SIXTEEN * np.uint64(choice))
-    return word
+    # Written out, here and below: a loop of four would be turned into vector operations, which take far longer.
+    buckets = tables.rows["buckets"][table]
+    at = (tables.rows["first"][table] + handle) * WORD_CHOICES
+    word = np.uint64(tables.buckets[at])
+    word |= np.uint64(tables.buckets[at + 1] - buckets) << _SIXTEEN
+    word |= np.uint64(tables.buckets[at + 2] - 2 * buckets) << _HALF
+    return word | np.uint64(tables.buckets[at + 3] - 3 * buckets) << _48
 
 
 @kernel
@@ -105,16 +105,17 @@ def room(tables, table, handle):
 
 
 @kernel
-def _room_in(tables, word, first_place, choices, buckets):
+def _room_in(tables, word, at, buckets):
     """The same for a word. The walk of a full table asks this at every step and mostly in vain: first whether at all."""
-    taken = np.uint8(1)
-    for choice in range(choices):
-        taken &= tables.taken[first_place + _place_in(word, choice, buckets)]
-    if taken:
+    first = np.int64(word & _BUCKET)
+    second = buckets + np.int64((word >> _SIXTEEN) & _BUCKET)
+    third = 2 * buckets + np.int64((word >> _HALF) & _BUCKET)
+    fourth = 3 * buckets + np.int64(word >> _48)
+    taken = tables.taken
+    if taken[at + first] & taken[at + second] & taken[at + third] & taken[at + fourth]:
         return np.int64(-1)
-    for choice in range(choices):
-        place = _place_in(word, choice, buckets)
-        if tables.taken[first_place + place] == 0:
+    for place in (first, second, third, fourth):
+        if taken[at + place] == 0:
             return place
     return np.int64(-1)
 
@@ -226,14 +227,13 @@ def _option_of(tables, row, place, choices, ways):
 def _walk_by_words(tables, table, handle):
     """The same where a word says where a context may be."""
     rows = tables.rows
-    at, choices, buckets = rows["first_place"][table], rows["choices"][table], rows["buckets"][table]
-    most = rows["moves_most"][table] if choices > 1 else np.int64(0)
+    at, buckets, most = rows["first_place"][table], rows["buckets"][table], rows["moves_most"][table]
     back = rows["kick_back"][table] == 1
     homeless, word, lost = handle, _word_of(tables, table, handle), np.int64(-1)
     random = tables.random[table]
     moves, place = np.int64(0), np.int64(-1)
     while moves < most and place < 0:
-        choice, random = _draw(random, choices, np.int64(-1) if back else lost)
+        choice, random = _draw(random, WORD_CHOICES, np.int64(-1) if back else lost)
         place = _place_in(word, choice, buckets)
         other, elsewhere = np.int64(tables.places[at + place]), tables.elsewhere[at + place]
         tables.places[at + place] = homeless
@@ -241,6 +241,6 @@ def _walk_by_words(tables, table, handle):
         tables.walk[moves] = place
         moves += 1
         homeless, word, lost = other, elsewhere, choice
-        place = _room_in(tables, word, at, choices, buckets)
+        place = _room_in(tables, word, at, buckets)
     tables.random[table] = random
     return place, homeless, moves
