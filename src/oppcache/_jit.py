@@ -27,7 +27,7 @@ import numpy as np
 from numba.core import types
 from numba.np import arrayobj
 
-from ._linking import LinkedCompiler
+from ._linking import KernelCompiler, LinkedCompiler
 
 log = logging.getLogger("oppcache")
 
@@ -145,7 +145,7 @@ def kernel(
         options = {"_nrt": False, "forceinline": True, **options}
     if signature is None and not allocates:
         return _Kernel(function, on_disk, options)
-    dispatcher = numba.njit(function, **options)
+    dispatcher = numba.njit(function, pipeline_class=KernelCompiler, **options)
     if on_disk:
         _cache(dispatcher)
     if signature is not None:
@@ -276,7 +276,7 @@ class _Kernel:
     def dispatcher(self) -> Any:
         """Numba's dispatcher of the version that Python calls."""
         if self._from_python is None:
-            self._from_python = numba.njit(self.py_func, **self._options)
+            self._from_python = numba.njit(self.py_func, pipeline_class=KernelCompiler, **self._options)
             if self._on_disk:
                 _cache(self._from_python)
         return self._from_python
