@@ -37,6 +37,11 @@ MODULES = {
         "@numba.njit(cache=True)\ndef twice(x):\n    return add(add(x))\n"
     ),
     "numbers/last.py": "from mini._jit import kernel\n\n@kernel\ndef last(x, i):\n    return x[i]\n",
+    "numbers/total.py": (
+        "from mini._jit import kernel\n\n"
+        "@kernel\ndef part(x, i):\n    s = x[0]\n    for j in range(i):\n        s += x[j]\n    return s\n\n"
+        "@kernel\ndef total(x):\n    s = x[0]\n    for i in range(len(x)):\n        s += part(x, i)\n    return s\n"
+    ),
     "unrelated.py": "",
 }
 CALL = """
@@ -128,6 +133,17 @@ def test_only_users_functions_count_indices_from_the_end(mini: Mini) -> None:
         "try:\n    print(last(np.arange(3), -1))\nexcept IndexError:\n    print('refused')"
     )
     assert "refused" in mini.run(ours, NUMBA_BOUNDSCHECK="1")
+
+
+def test_only_kernels_keep_their_loops_as_they_are(mini: Mini) -> None:
+    """Neither a kernel's own nor those of what it calls are made vector operations; other packages' functions are."""
+    code = (
+        "import numba\nimport numpy as np\nfrom mini.numbers.total import part, total\n"
+        "x = np.arange(9)\nprint(total(x))\n"
+        "def vectors(f): return 'vector.body' in ''.join(f.inspect_llvm().values())\n"
+        "other = numba.njit(part.py_func)\nother(x, 3)\nprint(vectors(total.dispatcher), vectors(other))"
+    )
+    assert mini.run(code) == f"{sum(i * (i - 1) // 2 for i in range(9))}\nFalse True"
 
 
 def test_only_the_newest_five_folders_stay(mini: Mini) -> None:

@@ -81,4 +81,6 @@ class LinkedCompiler(Compiler):
     """Numba's compiler, for functions that are called from compiled code only."""
 
     def __init__(self, typing: Any, target: Any, library: Any, *rest: Any) -> None:
-        super().__init__(typing, target, library or _LinkedLibrary(_Scalar(target.codegen()), "linked"), *rest)
+        super().__init__(
+            typing, target, library or _LinkedLibrary(_Scalar(target.codegen()), "linked"), *rest
+        )
