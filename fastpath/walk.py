@@ -68,7 +68,7 @@ def leave(tables, table, place):
 @kernel
 def _word_of(tables, table, handle):
     """Where a context may be, as one word."""
-    # Written out, here and below: a loop of four would be turned into vector operations, which take far longer.
+    # Written out, here and below: who waits for a walk waits for each of its instructions.
     buckets = tables.rows["buckets"][table]
     at = (tables.rows["first"][table] + handle) * WORD_CHOICES
     word = np.uint64(tables.buckets[at])
