@@ -1,5 +1,8 @@
 """Where a context goes in its table: to an empty place of its own, or to one that a random walk of others makes.
 
+The walk is that of Fotakis, Pagh, Sanders and Spirakis (STACS 2003), the stash that of Kirsch, Mitzenmacher and Wieder
+(ESA 2008).
+
 The walk of a full table is long (50 moves at 97 %), and each move waits for the one before: who is in this place, where
 else may they be, who is there. Where buckets are single places and few enough, a word beside each place says at once
 where else its context may be (``Tables.elsewhere``: 16 bits a sub-table), so that a move waits for one look at memory
@@ -21,7 +24,6 @@ _HALF = np.uint64(32)
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _SIXTEEN, _48 = np.uint64(16), np.uint64(48)
 _BUCKET = np.uint64(WORD_BUCKETS - 1)
-_ZERO = np.uint64(0)
 
 
 def fits_word(row: np.ndarray | np.void) -> bool:
@@ -151,10 +153,10 @@ def settle(tables, table, handle):
         place = _stash_room(tables, table)
         if place >= 0:
             tables.rows["stashed"][table] += 1
-    at = tables.rows["first_place"][table]
     if place >= 0:
         put(tables, table, homeless, place)
         return True, moves
+    at = tables.rows["first_place"][table]
     for i in range(moves - 1, -1, -1):
         place = tables.walk[i]
         other = np.int64(tables.places[at + place])

@@ -55,7 +55,7 @@ def fetch_far(w, row):
 
 
 @kernel
-def fetch_loser(w, table, record, row, slot):
+def fetch_victim(w, table, record, row, slot):
     """Have fetched all of a context that is about to leave the NIC: it was not used for long."""
     prefetch(w.rows.marks, row)
     prefetch(w.rows.nic, row * ENTRY_WORDS)

@@ -20,7 +20,7 @@ from oppcache.opp.contexts import hash_key
 
 from ..counters import Count
 from ..release import slot_emptied, slot_taken
-from .ahead import fetch_loser
+from .ahead import fetch_victim
 from .future import next_use
 from .log import LOG_FREE, LOG_TAKE, note_context
 from .state import P_MOVE, STOP_FAULT, T_INSERTER, T_STOP
@@ -201,7 +201,7 @@ def choose_victim(w, table, record, row, now):
         w.clock[T_STOP] |= STOP_FAULT
         return np.int64(-1)
     loser = occupant(w.tables, table, slot)
-    fetch_loser(w, table, loser, w.tally.flow_at[table] + loser, slot)
+    fetch_victim(w, table, loser, w.tally.flow_at[table] + loser, slot)
     return loser
 
 

@@ -189,6 +189,24 @@ def _replace_many(tables, first_key, count, moves):  # type: ignore[no-untyped-d
         moves[i] = made if handle >= 0 else -1
 
 
+@pytest.mark.parametrize("kick_back", [False, True])
+def test_a_walk_by_words_is_the_general_walk(kick_back: bool) -> None:
+    """The same draws, moves and places, failures and the stash included."""
+    shape = replace(organisation("cuckoo"), kick_back=kick_back, moves=60, stash=1, load=1.0)
+    for seed in range(4):
+        by_words, general = (make_tables(shape, [400], seed) for _ in range(2))
+        assert by_words.rows["in_word"].all()
+        general.rows["in_word"] = 0
+        moves = np.zeros((2, 400), np.int64)
+        for tables, made in zip((by_words, general), moves, strict=True):
+            _insert_many(tables, 1, 400, made)
+        assert moves.max() == 60
+        assert (moves[0] == moves[1]).all()
+        assert (by_words.rows["failures"] > 0).all()
+        assert (by_words.places == general.places).all()
+        assert (by_words.random == general.random).all()
+
+
 def fill(shape: Organisation, places: int, keys: int, seed: int = 0) -> tuple[Tables, np.ndarray]:
     """A table into which so many keys were inserted, and what each took."""
     tables = make_tables(shape, [places], seed)
