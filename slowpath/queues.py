@@ -96,10 +96,20 @@ def settle(queues, k, now):
 
 
 @kernel
+def _begin_anew(rows, k):
+    """An empty line goes back to the first place of its ring: going round it would take it all through the cache."""
+    rows["head"][k] = 0
+    rows["gone"][k] = 0
+    rows["tail"][k] = 0
+
+
+@kernel
 def send(queues, k, now, ready, item):
     """Put an item into a delay line at ``now``, to leave at ``ready``; return whether there was room."""
     rows = queues.rows
     inside = settle(queues, k, now)
+    if inside == 0 and rows["head"][k] == rows["tail"][k]:
+        _begin_anew(rows, k)
     tail = rows["tail"][k]
     if inside >= rows["limit"][k] or tail - min(rows["head"][k], rows["gone"][k]) > rows["mask"][k]:
         rows["dropped"][k] += 1
@@ -172,7 +182,7 @@ def pass_through(queues, k, now, ready):
 
 @kernel
 def waiting(queues, k):
-    """Items in a waiting line."""
+    """Items in a line that have not been taken."""
     return queues.rows["tail"][k] - queues.rows["head"][k]
 
 
@@ -190,6 +200,8 @@ def join(queues, k, now, item, always):
     """Put an item into a waiting line, ``always`` or if it is not full; return whether there was room."""
     rows = queues.rows
     _pass(queues, k, now)
+    if rows["head"][k] == rows["tail"][k]:
+        _begin_anew(rows, k)
     tail = rows["tail"][k]
     inside = tail - rows["head"][k]
     if (inside >= rows["limit"][k] and not always) or inside > rows["mask"][k]:

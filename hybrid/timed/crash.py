@@ -29,7 +29,7 @@ from oppcache.opp import arrays as A
 from oppcache.opp.contexts import reset
 from oppcache.opp.kernel_random import next_exponential
 from oppcache.slowpath.cores import DOWN, IDLE
-from oppcache.slowpath.queues import FOREVER, due, take
+from oppcache.slowpath.queues import FOREVER, due, take, waiting
 
 from ..counters import Count
 from .arriving import nic_message
@@ -161,11 +161,8 @@ def _reset_nic(w, now):
                 free_item(w, w.rows.marks["heir"][row])
                 w.rows.marks["heir"][row] = 0
             _forget(w, np.int64(NIC), table, row, now)
-    rows = w.queues.rows
-    head, tail = rows["head"][Q_TX], rows["tail"][Q_TX]
-    rows["head"][Q_TX] = tail  # losing one may let another go, which then comes after the reset
-    for k in range(head, tail):
-        lose_in_crash(w, w.queues.item[rows["first"][Q_TX] + (k & rows["mask"][Q_TX])], now)
+    for _ in range(waiting(w.queues, Q_TX)):  # losing one may let another go, which then comes after the reset
+        lose_in_crash(w, take(w.queues, Q_TX), now)
     _lose_parked(w, np.int64(NIC), now)
     for stage in range(w.image_of.shape[0]):
         for i in range(w.image_of.shape[1] - 1):
