@@ -27,6 +27,7 @@ _ONE = np.uint64(1)
 _32 = np.uint64(32)
 _RECORD = np.uint64(0xFFFF_FFFF)
 _FEW = np.uint64(A.AHEAD_PACKETS // 4)
+_FAR = 2 * A.AHEAD_PACKETS
 LINE = 8  # words of a line of the processor's cache
 
 
@@ -63,16 +64,19 @@ def read_ahead(program, store, vectors, first, anew, scratch):
         column = program.stages["hint"][stage]
         if column >= 0:
             _fetch_hinted(program, store, program.stages["table"][stage], column, count, scratch)
-    _fetch_vectors(vectors, first + count, count)
     return first + count
 
 
 @kernel
-def _fetch_vectors(vectors, first, count):
-    """Have the header vectors fetched whose keys will be read next."""
+def fetch_vector(vectors, i):
+    """With packet ``i``, have the header vector fetched that will be read ahead when all that are have run.
+
+    One a packet: fetched together they would wait for each other.
+    """
     words = vectors.shape[1]
-    for word in range(first * words, min(first + count, vectors.shape[0]) * words, LINE):
-        prefetch(vectors, word)
+    first = (i + _FAR) * words
+    for word in range(0, words, LINE):
+        prefetch(vectors, first + word)
 
 
 @kernel

@@ -7,7 +7,7 @@ import numpy as np
 from oppcache._jit import kernel
 
 from . import arrays as A
-from .ahead import read_ahead
+from .ahead import fetch_vector, read_ahead
 from .arrays import Store
 from .contexts import expire, has_room, location, passed_timer
 from .emission import announce, has_queue_room, next_made
@@ -63,6 +63,7 @@ def process_packets(program, store, variables, vectors, start, seed, verdicts, p
         if not roomy and (not has_room(store, MAX_RECORDS) or not has_queue_room(scratch)):
             return i
         vector = vectors[i]
+        fetch_vector(vectors, i)
         begin(scratch, vector, seed)
         scratch[A.S_AHEAD] = np.uint64(i - first + 1)
         _run(program, store, variables, np.int64(0), vector, scratch)

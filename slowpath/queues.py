@@ -36,7 +36,6 @@ QUEUE_DTYPE = np.dtype(
             "last",  # time up to which the integral goes
             "area",  # integral of the number inside, item·ps
             "waits",  # sum of the waits, ps
-            "peak",
             "entered",  # not counting the dropped
             "dropped",
             "newest",  # when the last item leaves
@@ -55,7 +54,6 @@ _COUNTERS = (
     "last",
     "area",
     "waits",
-    "peak",
     "entered",
     "dropped",
     "newest",
@@ -123,7 +121,6 @@ def send(queues, k, now, ready, item):
     rows["tail"][k] = tail + 1
     rows["entered"][k] += 1
     rows["waits"][k] += ready - now
-    rows["peak"][k] = max(rows["peak"][k], inside + 1)
     return True
 
 
@@ -143,7 +140,6 @@ def put_in_order(queues, k, now, ready, item):
     rows["tail"][k] += 1
     rows["entered"][k] += 1
     rows["waits"][k] += ready - now
-    rows["peak"][k] = max(rows["peak"][k], inside + 1)
 
 
 @kernel
@@ -168,11 +164,8 @@ def take(queues, k):
 def pass_through(queues, k, now, ready):
     """As :func:`send`, for a line from which nobody takes anything: only its counts matter."""
     rows = queues.rows
-    if ready == now and rows["gone"][k] == rows["tail"][k]:
-        if now < rows["last"][k]:
-            rows["disorder"][k] += 1
+    if ready == now and settle(queues, k, now) == 0:
         rows["entered"][k] += 1
-        rows["last"][k] = now
         return True
     if not send(queues, k, now, ready, np.int64(0)):
         return False
@@ -212,7 +205,6 @@ def join(queues, k, now, item, always):
     queues.item[at] = item
     rows["tail"][k] = tail + 1
     rows["entered"][k] += 1
-    rows["peak"][k] = max(rows["peak"][k], inside + 1)
     return True
 
 

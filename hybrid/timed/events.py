@@ -6,6 +6,7 @@ import numpy as np
 
 from oppcache._jit import kernel
 from oppcache.consistency.vocabulary import CPU, EV_TIMEOUT, TIMER_WRITEBACK
+from oppcache.opp.ahead import fetch_vector
 from oppcache.opp.contexts import has_room
 from oppcache.opp.fields import W_ID, W_LENGTH, W_NOW
 from oppcache.opp.machine import RESERVE
@@ -233,6 +234,7 @@ def run_events(here, vectors, leavers, start, stop, seed):
             if i == known:
                 first, known = i, look_ahead(w, vectors, i, i == start)
             leaver = leavers[i] if leavers.shape[0] > 0 else np.int64(-1)
+            fetch_vector(vectors, i)
             admit_packet(w, vectors[i], came, leaver)
             i += 1
             if w.tally.counts[_PACKETS] >= w.clock[T_SAMPLE_AT] and w.clock[T_MEASURED]:

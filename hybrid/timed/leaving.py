@@ -67,7 +67,7 @@ def _record_leaving(w, item, vector, verdict, now):
         if verdict != 2:
             kind = np.int64(_DELAYED) if flags & DELAYED else np.int64(_MISS if flags & CROSSED else _HIT)
             note_latency(w, kind, now - items["ingress"][item])
-    if w.departures.fate.shape[0] > 0 or w.knobs[P_INSTANT]:
+    if w.departures.fate.shape[0] > 0 or items["touched"][item] > 0:
         _end(w, item, vector, verdict, now)
 
 
