@@ -38,12 +38,13 @@ def row_of(slot, place):
 
 
 @kernel
-def read_ahead(program, store, vectors, first, anew, scratch):
+def read_ahead(program, store, vectors, first, anew, entire, scratch):
     """Read the keys of the packets from ``first`` on; return the first packet of which none was read.
 
     A driver says with ``S_AHEAD``, after :func:`~.step.begin`, which of them it runs.
 
     Args:
+        entire: whether records are fetched to be run on; else of each the key and the place on the NIC.
         anew: whether these are the first of a batch: how often the keys are looked up is not known yet.
     """
     count = min(np.int64(A.AHEAD_PACKETS), vectors.shape[0] - first)
@@ -59,11 +60,11 @@ def read_ahead(program, store, vectors, first, anew, scratch):
             _read_keys(program, store, stage, slot, vectors, first, count, scratch)
             if flow:
                 _read_flows(store, slot, count, scratch)
-            _fetch_records(program, store, stage, slot, count, scratch)
+            _fetch_records(program, store, stage, slot, count, entire, scratch)
     for stage in range(program.stages.shape[0]):
         column = program.stages["hint"][stage]
         if column >= 0:
-            _fetch_hinted(program, store, program.stages["table"][stage], column, count, scratch)
+            _fetch_hinted(program, store, program.stages["table"][stage], column, count, entire, scratch)
     return first + count
 
 
@@ -112,12 +113,11 @@ def keep_hint(store, column, place, record, scratch):
 
 
 @kernel
-def _fetch_hinted(program, store, table, column, count, scratch):
-    base, stride = store.tables["base"][table], program.tables["stride"][table]
+def _fetch_hinted(program, store, table, column, count, entire, scratch):
     for i in range(count):
         record = foreseen(store, column, i, scratch)
         if record >= 0:
-            fetch_context(store, base + record * stride, stride)
+            _fetch_record(program, store, table, record, entire)
 
 
 @kernel
@@ -136,10 +136,9 @@ def _read_keys(program, store, stage, slot, vectors, first, count, scratch):
 
 
 @kernel
-def _fetch_records(program, store, stage, slot, count, scratch):
+def _fetch_records(program, store, stage, slot, count, entire, scratch):
     table = program.stages["table"][stage]
     mask, at = store.tables["index_mask"][table], store.tables["index_base"][table]
-    base, stride = store.tables["base"][table], program.tables["stride"][table]
     for i in range(count):
         row = row_of(slot, i)
         scratch[row + A.AHEAD_RECORD] = _ZERO
@@ -153,11 +152,22 @@ def _fetch_records(program, store, stage, slot, count, scratch):
             found = store.buckets[at + np.int64(place)]
         if found != _ZERO:  # most likely the key's, which is not compared here
             scratch[row + A.AHEAD_RECORD] = found & _RECORD
-            fetch_context(store, base + (np.int64(found & _RECORD) - 1) * stride, stride)
+            _fetch_record(program, store, table, np.int64(found & _RECORD) - 1, entire)
 
 
 @kernel
-def fetch_context(store, base, stride):
-    """Have a context's words fetched."""
-    for word in range(0, stride + LINE - 1, LINE):
-        prefetch(store.memory, base + min(word, stride - 1))
+def _fetch_record(program, store, table, record, entire):
+    stride = program.tables["stride"][table]
+    base = store.tables["base"][table] + record * stride
+    if entire:
+        fetch_words(store, base, stride)
+    else:
+        fetch_words(store, base + A.C_PLACE, A.C_HEADER_WORDS - A.C_PLACE + program.tables["key_words"][table])
+
+
+@kernel
+def fetch_words(store, first, count):
+    """Have so many words of contexts fetched."""
+    for word in range(first, first + count - 1, LINE):
+        prefetch(store.memory, word)
+    prefetch(store.memory, first + count - 1)

@@ -57,7 +57,7 @@ def process_packets(program, store, variables, vectors, start, seed, verdicts, p
         if not run_made(program, store, variables, vectors.shape[1], scratch):
             return i
         if i == known:
-            first, known = i, read_ahead(program, store, vectors, i, i == start, scratch)
+            first, known = i, read_ahead(program, store, vectors, i, i == start, True, scratch)
             # Where packets make none, there may be room for all that were read.
             roomy = scratch[A.S_NEED] == _ZERO and has_room(store, MAX_RECORDS * A.AHEAD_PACKETS)
         if not roomy and (not has_room(store, MAX_RECORDS) or not has_queue_room(scratch)):

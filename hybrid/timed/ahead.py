@@ -7,7 +7,7 @@ import numpy as np
 from oppcache._jit import kernel
 from oppcache.consistency.vocabulary import ENTRY_WORDS
 from oppcache.opp import arrays as A
-from oppcache.opp.ahead import fetch_context, read_ahead, row_of
+from oppcache.opp.ahead import fetch_words, read_ahead, row_of
 from oppcache.opp.prefetch import prefetch
 
 from .state import P_EGRESS, P_ORDERED
@@ -18,7 +18,7 @@ _ZERO = np.uint64(0)
 @kernel
 def look_ahead(w, vectors, first, anew):
     """As :func:`~oppcache.opp.ahead.read_ahead`, and have the rows of the contexts fetched."""
-    known = read_ahead(w.program, w.store, vectors, first, anew, w.scratch)
+    known = read_ahead(w.program, w.store, vectors, first, anew, False, w.scratch)
     for stage in range(w.program.stages.shape[0]):
         slot = w.program.stages["ahead"][stage]
         if slot >= 0 and w.scratch[A.S_READ + slot] != _ZERO:
@@ -47,8 +47,10 @@ def _fetch_rows(w, row, record):
 
 
 @kernel
-def fetch_far(w, row):
-    """Have fetched what the protocol knows of a context on the CPU, to which a packet is on its way."""
+def fetch_far(w, table, record, row):
+    """Have fetched what there is of a context on the CPU, to which a packet is on its way."""
+    stride = w.program.tables["stride"][table]
+    fetch_words(w.store, w.store.tables["base"][table] + record * stride, stride)
     prefetch(w.rows.cpu, row * ENTRY_WORDS)
     prefetch(w.rows.held, row * 4)
     prefetch(w.rows.timers, row * 3)
@@ -59,10 +61,9 @@ def fetch_victim(w, table, record, row, slot):
     """Have fetched all of a context that is about to leave the NIC: it was not used for long."""
     prefetch(w.rows.marks, row)
     prefetch(w.rows.nic, row * ENTRY_WORDS)
-    fetch_far(w, row)
+    fetch_far(w, table, record, row)
     stride = w.program.tables["stride"][table]
-    fetch_context(w.store, w.store.tables["base"][table] + record * stride, stride)
-    fetch_context(w.store, w.store.tables["nic_base"][table] + slot * stride, stride)
+    fetch_words(w.store, w.store.tables["nic_base"][table] + slot * stride, stride)
 
 
 @kernel
@@ -71,7 +72,7 @@ def _fetch_copy(w, table, record):
     stride = w.program.tables["stride"][table]
     place = np.int64(w.store.memory[w.store.tables["base"][table] + record * stride + A.C_PLACE])
     if place > 0:
-        fetch_context(w.store, w.store.tables["nic_base"][table] + (place - 1) * stride, stride)
+        fetch_words(w.store, w.store.tables["nic_base"][table] + (place - 1) * stride, stride)
         prefetch(
             w.policies.eviction, w.policies.eviction_at[table] + place * w.policies.eviction_words[table]
         )

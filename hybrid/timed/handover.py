@@ -162,7 +162,7 @@ def punt(w, item, table, record, out):
     core = np.int64(0)
     if table >= 0:
         core = home_of(w, table, record)
-        fetch_far(w, w.tally.flow_at[table] + record)
+        fetch_far(w, table, record, w.tally.flow_at[table] + record)
     punt_to(w, item, core, out)
 
 
