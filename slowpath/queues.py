@@ -128,7 +128,7 @@ def send(queues, k, now, ready, item):
 def put_in_order(queues, k, now, ready, item):
     """As :func:`send`, into a line without a limit whose items overtake each other: it goes where its time belongs."""
     rows = queues.rows
-    inside = settle(queues, k, now)
+    settle(queues, k, now)
     at, first, mask = rows["tail"][k], rows["first"][k], rows["mask"][k]
     while at > rows["gone"][k] and queues.ready[first + ((at - 1) & mask)] > ready:
         queues.ready[first + (at & mask)] = queues.ready[first + ((at - 1) & mask)]

@@ -10,7 +10,7 @@ from oppcache.opp import arrays as A
 from oppcache.opp.ahead import fetch_words, read_ahead, row_of
 from oppcache.opp.prefetch import prefetch
 
-from .state import P_EGRESS, P_ORDERED
+from .state import L_WORDS, P_ORDERED
 
 _ZERO = np.uint64(0)
 
@@ -41,9 +41,7 @@ def _fetch_rows(w, row, record):
     prefetch(w.tally.flows, row)
     prefetch(w.rows.nic, row * ENTRY_WORDS)
     if w.knobs[P_ORDERED]:
-        prefetch(w.left, 2 * record)
-        if w.knobs[P_EGRESS]:
-            prefetch(w.lines, 4 * record)
+        prefetch(w.lines, 2 * L_WORDS * record)
 
 
 @kernel
@@ -72,7 +70,9 @@ def _fetch_copy(w, table, record):
     stride = w.program.tables["stride"][table]
     place = np.int64(w.store.memory[w.store.tables["base"][table] + record * stride + A.C_PLACE])
     if place > 0:
-        fetch_words(w.store, w.store.tables["nic_base"][table] + (place - 1) * stride, stride)
+        # Its key is not looked at, and what stands behind the key may be nothing.
+        count = stride if w.program.tables["registers"][table] > 0 else np.int64(A.C_HEADER_WORDS)
+        fetch_words(w.store, w.store.tables["nic_base"][table] + (place - 1) * stride, count)
         prefetch(
             w.policies.eviction, w.policies.eviction_at[table] + place * w.policies.eviction_words[table]
         )

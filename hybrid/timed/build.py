@@ -83,7 +83,7 @@ def build(setup: Setup, parts: Parts) -> S.World:
         rows=_rows(0, False, False),
         pool=_pool(_FIRST_ITEMS, words),
         touched=np.zeros((_FIRST_ITEMS, max(stages, 1)), np.int64),
-        lines=np.zeros((1, 2), np.int64),
+        lines=np.zeros((1, S.L_WORDS), np.int64),
         queues=make_queues(_limits(setup, profile, stages), range(S.Q_TIMER, S.Q_RX)),
         again=np.full((1 + cores, 2), S.NOBODY, np.int64),
         cores=make_cores(cores),
@@ -94,7 +94,6 @@ def build(setup: Setup, parts: Parts) -> S.World:
         image_of=np.zeros((stages, S.IMAGES + 1, 2), np.int64),
         runnable=np.concatenate([placement.entries[: len(arrays.entries)], np.ones(stages, np.uint8)]),
         taken=np.zeros((2, len(arrays.entries) + stages), np.int64),
-        left=np.zeros(1, np.int64),
         clock=np.zeros(S.T_WORDS, np.int64),
         knobs=_knobs(setup, lowered, profile, parts.protocol, placement),
         records=S.Records(
@@ -327,19 +326,12 @@ def place_rows(world: S.World) -> S.World:
             if len(new):
                 new[target] = old[source]
     tally = Tally(*world.tally[:4], flows, first[:-1].copy())
-    left = world.left
+    lines = world.lines
     ordered = int(world.knobs[S.P_FIRST_TABLE]) if world.knobs[S.P_ORDERED] else -1
     if ordered >= 0:
-        left = enlarged(left, 2 * int(capacity[ordered]))
+        lines = enlarged(lines, 2 * int(capacity[ordered]))
     faults = place_faults(world, old_at, first)
-    return with_lines(world._replace(tally=tally, rows=rows, left=left, faults=faults))
-
-
-def with_lines(world: S.World) -> S.World:
-    """Give every flow and direction that may leave a line, where order at egress is kept."""
-    if not world.knobs[S.P_EGRESS]:
-        return world
-    return world._replace(lines=enlarged(world.lines, len(world.left)))
+    return world._replace(tally=tally, rows=rows, lines=lines, faults=faults)
 
 
 def enlarged(array: np.ndarray, length: int) -> np.ndarray:

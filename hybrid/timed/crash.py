@@ -161,7 +161,8 @@ def _reset_nic(w, now):
                 free_item(w, w.rows.marks["heir"][row])
                 w.rows.marks["heir"][row] = 0
             _forget(w, np.int64(NIC), table, row, now)
-    for _ in range(waiting(w.queues, Q_TX)):  # losing one may let another go, which then comes after the reset
+    # Losing one may let another go, which then comes after the reset.
+    for _ in range(waiting(w.queues, Q_TX)):
         lose_in_crash(w, take(w.queues, Q_TX), now)
     _lose_parked(w, np.int64(NIC), now)
     for stage in range(w.image_of.shape[0]):

@@ -189,7 +189,7 @@ def run_events(here, vectors, leavers, start, stop, seed):
     """Take packets ``start`` to ``stop`` into the NIC, and every other event that is due before.
 
     Args:
-        leavers: ``int64`` per packet: row in ``World.left``; empty where the program's first table tells.
+        leavers: ``int64`` per packet: row in ``World.lines``; empty where the program's first table tells.
 
     Returns:
         the packet to go on with. It is ``stop`` with nothing in ``T_STOP`` when the packets are used up (and with

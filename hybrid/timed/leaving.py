@@ -16,6 +16,7 @@ from .records import note_latency
 from .state import (
     AWAY,
     DELAYED,
+    L_LEFT,
     LINED,
     MEASURED,
     P_INSTANT,
@@ -56,10 +57,10 @@ def _record_leaving(w, item, vector, verdict, now):
     number = items["id"][item]
     leaver = items["leaver"][item]
     if leaver >= 0 and verdict != 2:
-        if number + 1 < w.left[leaver]:
+        if number + 1 < w.lines[leaver, L_LEFT]:
             w.tally.counts[_REORDERS] += 1
         else:
-            w.left[leaver] = number + 1
+            w.lines[leaver, L_LEFT] = number + 1
     if flags & MEASURED:
         leave(w.tally, items["length"][item], verdict, flags)
         if flags & DELAYED:

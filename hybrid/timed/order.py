@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from oppcache._jit import kernel
 
-from .state import LINED, P_EGRESS
+from .state import L_FIRST, L_LAST, LINED, P_EGRESS
 
 
 @kernel
@@ -19,15 +19,15 @@ def line_up(w, item):
     leaver = items["leaver"][item]
     if w.knobs[P_EGRESS] == 0 or leaver < 0 or items["flags"][item] & LINED:
         return
-    last = w.lines[leaver, 1]
+    last = w.lines[leaver, L_LAST]
     items["flags"][item] |= LINED
     items["before"][item] = last
     items["behind"][item] = 0
     if last > 0:
         items["behind"][last] = item
     else:
-        w.lines[leaver, 0] = item
-    w.lines[leaver, 1] = item
+        w.lines[leaver, L_FIRST] = item
+    w.lines[leaver, L_LAST] = item
 
 
 @kernel
@@ -41,11 +41,11 @@ def step_out(w, item):
     if before > 0:
         items["behind"][before] = behind
     else:
-        w.lines[leaver, 0] = behind
+        w.lines[leaver, L_FIRST] = behind
     if behind > 0:
         items["before"][behind] = before
     else:
-        w.lines[leaver, 1] = before
+        w.lines[leaver, L_LAST] = before
     return behind
 
 
@@ -63,5 +63,5 @@ def is_behind(w, item):
     leaver = w.pool.items["leaver"][item]
     if w.knobs[P_EGRESS] == 0 or leaver < 0:
         return False
-    first = w.lines[leaver, 0]
+    first = w.lines[leaver, L_FIRST]
     return first > 0 and first != item

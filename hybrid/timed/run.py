@@ -26,7 +26,7 @@ from ..rules import RuleCaching
 from ..setup import Observer, Outcome, Setup
 from . import series
 from . import state as S
-from .build import build, enlarged, full_lines, larger_pool, place_rows, with_lines
+from .build import build, enlarged, full_lines, larger_pool, place_rows
 from .calls import calls_of
 from .engine import engine
 from .metrics import metrics_of
@@ -149,8 +149,7 @@ class TimedRun:
     def _leavers(self, vectors: np.ndarray) -> np.ndarray:
         assert self.flows is not None
         leavers = self.flows.add(vectors)
-        left = enlarged(self.world.left, 2 * self.flows.capacity)
-        self.world = with_lines(self.world._replace(left=left))
+        self.world = self.world._replace(lines=enlarged(self.world.lines, 2 * self.flows.capacity))
         return leavers
 
     def _check_rules(self) -> None:

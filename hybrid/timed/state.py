@@ -37,7 +37,7 @@ ITEM_DTYPE = _dtype(
     "applied",  # bit per stage: it has been run on that stage's context
     "verdict",
     "port",
-    "leaver",  # row of its flow and direction in World.left, −1: none
+    "leaver",  # row of its flow and direction in World.lines, −1: none
     "core",
     "next",  # in a buffer of held packets, NOBODY at its end
     "touched",  # rows in World.touched
@@ -163,6 +163,9 @@ class Records(NamedTuple):
 # come back yet, then first and last of what waits to be sent, and of the packets that wait.
 W_PENDING, W_BOUNCED, W_FENCES, W_BEHIND, W_WORDS = 0, 1, 2, 4, 6
 
+# A row of World.lines: first and last item of the line, 0: nobody, see .order; the newest packet that has left, + 1.
+L_FIRST, L_LAST, L_LEFT, L_WORDS = 0, 1, 2, 4
+
 IMAGES = 16  # of contexts in a stage that are remembered while they are written back
 DEFERRED = 64  # commands of one packet's visit
 LATENCIES = 3  # hit, delayed, miss
@@ -232,9 +235,7 @@ class World(NamedTuple):
     rows: Rows
     pool: Pool
     touched: np.ndarray  # int64[items, stages]: keys of contexts that the CPU ran the packet on
-    lines: (
-        np.ndarray
-    )  # int64[flows and directions, 2]: first and last item of each line, see .order; 0: nobody
+    lines: np.ndarray  # int64[flows and directions, L_WORDS]: see L_FIRST; both directions of a flow stand in one line of the cache
     queues: Queues
     again: np.ndarray  # int64[1 + cores, 2]: packets to be run before any other, on the NIC and on each core
     cores: np.ndarray
@@ -249,7 +250,6 @@ class World(NamedTuple):
         np.ndarray
     )  # uint8[entries + stages]: whether the NIC can run each entry, and none in each stage
     taken: np.ndarray  # int64[2, entries + stages]: packets that took each on the NIC, and on the CPU
-    left: np.ndarray  # int64: newest packet of each flow and direction that has left, + 1
     clock: np.ndarray
     knobs: np.ndarray
     records: Records
