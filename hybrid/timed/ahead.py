@@ -10,7 +10,7 @@ from oppcache.opp import arrays as A
 from oppcache.opp.ahead import fetch_words, read_ahead, row_of
 from oppcache.opp.prefetch import prefetch
 
-from .state import L_WORDS, P_ORDERED
+from .state import L_WORDS, P_KEEPS, P_ORDERED
 
 _ZERO = np.uint64(0)
 
@@ -30,7 +30,7 @@ def look_ahead(w, vectors, first, anew):
             for place in range(known - first):
                 record = np.int64(w.scratch[row_of(slot, place) + A.AHEAD_RECORD]) - 1
                 if record >= 0:
-                    _fetch_copy(w, table, record)
+                    _fetch_copy(w, table, record, w.tally.flow_at[table] + record)
     return known
 
 
@@ -39,7 +39,6 @@ def _fetch_rows(w, row, record):
     # A row is as long as a line of the cache, and begins with one where rows are many.
     prefetch(w.rows.marks, row)
     prefetch(w.tally.flows, row)
-    prefetch(w.rows.nic, row * ENTRY_WORDS)
     if w.knobs[P_ORDERED]:
         prefetch(w.lines, 2 * L_WORDS * record)
 
@@ -65,7 +64,7 @@ def fetch_victim(w, table, record, row, slot):
 
 
 @kernel
-def _fetch_copy(w, table, record):
+def _fetch_copy(w, table, record, row):
     """The NIC's copy of a context, if it has one, and what the eviction policy knows of it."""
     stride = w.program.tables["stride"][table]
     place = np.int64(w.store.memory[w.store.tables["base"][table] + record * stride + A.C_PLACE])
@@ -76,3 +75,5 @@ def _fetch_copy(w, table, record):
         prefetch(
             w.policies.eviction, w.policies.eviction_at[table] + place * w.policies.eviction_words[table]
         )
+    if place == 0 or w.knobs[P_KEEPS]:
+        prefetch(w.rows.nic, row * ENTRY_WORDS)  # the table will be asked

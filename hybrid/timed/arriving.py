@@ -25,6 +25,7 @@ from .keeping import must_stall, stall_marker
 from .link import home_of, put_rx
 from .pool import free_item
 from .signals import react, want_evict
+from .standing import nic_owns
 from .state import NOBODY, P_EVICTS, P_FETCHES, P_KEEPS, P_RESERVE, T_NIC_UP
 from .watching import prefers
 
@@ -61,7 +62,7 @@ def _evict_one(w, table, record, row, now):
     if w.policies.hooks.prefers and not w.knobs[P_FETCHES] and not prefers(w, table, record, loser):
         return np.int64(-1)
     want_evict(w, table, loser, now)
-    if w.protocol.states["owns"][NIC, w.rows.nic[w.tally.flow_at[table] + loser, E_STATE]] == 1:
+    if nic_owns(w, w.tally.flow_at[table] + loser):
         return np.int64(-1)  # its outputs are still kept back
     w.tally.counts[_EVICTIONS] += 1
     return loser

@@ -16,6 +16,7 @@ from oppcache.consistency.vocabulary import (
     COMMAND_WORDS,
     COMMANDS_MAX,
     CPU,
+    E_STATE,
     ENTRY_WORDS,
     EVENT,
     MESSAGE_WORDS,
@@ -48,6 +49,7 @@ from .misfortune import begin_faults, make_faults, place_faults
 from .parts import Parts, gather
 from .records import BUCKETS
 from .series import ROWS as SAMPLE_ROWS
+from .standing import standings
 
 _FIRST_ITEMS = 4096
 _TIMERS = 1 << 12  # a line for so many, which grows
@@ -78,6 +80,7 @@ def build(setup: Setup, parts: Parts) -> S.World:
         variables=arrays.globals.copy(),
         tables=tables,
         protocol=parts.table,
+        standings=standings(parts.table),
         policies=_policies(setup, lowered, parts.eviction, parts.admission, tables),
         tally=make_tally(len(arrays.tables)),
         rows=_rows(0, False, False),
@@ -316,6 +319,8 @@ def place_rows(world: S.World) -> S.World:
         fresh = np.zeros(ENTRY_WORDS, np.int64)
         reset_entry(world.protocol, role, fresh, False)
         entries[:] = fresh
+        if role == NIC:
+            rows.marks["standing"] = world.standings[fresh[E_STATE]]
     old_at = world.tally.flow_at
     for table in range(len(capacity)):
         used = int(world.store.tables["used"][table]) if len(world.tally.flows) else 0

@@ -13,7 +13,6 @@ from oppcache.consistency.vocabulary import (
     EV_UNTAGGED,
     M_KEY,
     M_KIND,
-    NIC,
 )
 from oppcache.opp import arrays as A
 from oppcache.opp.fields import W_NOW
@@ -33,6 +32,7 @@ from .log import note_choices
 from .nic import apply, look, may_run, note_away, resume, suspend
 from .pool import clear_tag, free_item, pull, push
 from .signals import do_deferred, react, want_promote
+from .standing import nic_owns
 from .state import NOBODY, OWNED, P_INSTANT, P_SEVERAL, PACKET, Q_RX, T_CPU_UP, W_BEHIND, W_BOUNCED
 from .watching import closes_on_cpu
 from .written import note_others
@@ -288,7 +288,7 @@ def settle_wishes(w, item, now):
         if w.rows.marks["wanted"][row] == 0 or w.rows.marks["away"][row] != 1:
             continue
         w.rows.marks["wanted"][row] = 0
-        if w.protocol.states["owns"][NIC, w.rows.nic[row, E_STATE]] == 1:
+        if nic_owns(w, row):
             continue
         if not exists(w, cpu_base(w, table, record)):
             continue

@@ -39,6 +39,7 @@ from .leaving import lose
 from .log import LOG_CHECKPOINT, LOG_CRASH, note_event
 from .pool import free_item, pull
 from .signals import tell_alone
+from .standing import note_standing
 from .state import (
     AWAY,
     BFENCE_TIMER,
@@ -231,6 +232,7 @@ def _forget(w, side, table, row, now):
         w.rows.marks["stalled"][row] = 0
     elsewhere = w.tables.rows["contexts"][table] > 0
     reset_entry(w.protocol, side, w.rows.nic[row] if side == NIC else w.rows.cpu[row], elsewhere)
+    note_standing(w, row)
 
 
 @kernel

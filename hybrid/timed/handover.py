@@ -90,6 +90,7 @@ from .pool import append_list, free_item, hold, new_item, pull, push, splice
 from .records import note_migration
 from .reference import world_at
 from .signals import DO_DEFERRED, PUNT
+from .standing import note_standing
 from .state import (
     AWAY,
     BOUNCED,
@@ -264,6 +265,8 @@ def side_event(here, side, event, table, record, item, core, now):
     count = transition(w.protocol, side, entry, w.node[side], event, w.message, facts, w.commands)
     if count < 0:
         return _stranded(w, event, item, owned, table, record, row, now)
+    if side == NIC:
+        note_standing(w, row)
     owns = w.protocol.states["owns"][side, entry[E_STATE]] == 1
     result = np.int64(GONE)
     for c in range(count):

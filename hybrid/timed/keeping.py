@@ -17,6 +17,7 @@ from oppcache.opp import arrays as A
 from .order import line_up, step_out
 from .pool import clear_tag, free_item, hold, keep, push
 from .signals import react
+from .standing import nic_runs
 from .state import NOBODY, T_HELD, T_UNCHANGED
 
 _ZERO = np.uint64(0)
@@ -25,7 +26,7 @@ _ZERO = np.uint64(0)
 @kernel
 def asks_after(w, row):
     """Whether a packet is run on a context on the NIC before the table is asked, in a protocol that keeps outputs back."""
-    return w.protocol.states["running"][NIC, w.rows.nic[row, E_STATE]] == PROCESSES_FIRST
+    return nic_runs(w, row) == PROCESSES_FIRST
 
 
 @kernel

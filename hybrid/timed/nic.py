@@ -37,6 +37,7 @@ from .log import note_application, note_choices
 from .order import is_behind, line_up, step_out
 from .pool import clear_tag, free_item, keep
 from .signals import PUNT, do_deferred, react, want_evict
+from .standing import nic_owns, nic_runs
 from .state import (
     BOUNCED,
     DELAYED,
@@ -103,8 +104,7 @@ def look(w, item, stage, table, record, vector):
         note_lookup(w, table, record, w.clock[T_NOW])
     if items["flags"][item] & MEASURED:
         w.tally.lookups[table] += 1
-        state = w.rows.nic[row, E_STATE]
-        if w.protocol.states["owns"][NIC, state] == 1:
+        if nic_owns(w, row):
             w.tally.hits[table] += 1
     return row
 
@@ -160,8 +160,7 @@ def _ask(w, event, table, record, item, vector, stage, now):
         # A table that knows of no such entries: the context goes, and the packet behind it.
         want_evict(w, table, record, now)
         w.tally.counts[_ENTRY] += 1
-        owns = w.protocol.states["owns"][NIC, w.rows.nic[row, E_STATE]] == 1
-        event = np.int64(PUNT if owns else EV_PACKET)
+        event = np.int64(PUNT if nic_owns(w, row) else EV_PACKET)
     flush_later_stages(w, stage, vector, now)
     answer = react(w, np.int64(NIC), event, table, record, kept, np.int64(NOBODY), now)
     if answer == RUN and kept != item:
@@ -217,12 +216,11 @@ def _runs_here(w, item, stage, table, record, row, vector, now):
     can = may_run(w, stage, vector)
     if record >= 0:
         flags = w.pool.items["flags"]
-        state = w.rows.nic[row, E_STATE]
         if flags[item] & OWNED:
             flags[item] &= ~np.int64(OWNED)
             w.rows.marks["again"][row] -= 1
         if can:
-            if w.protocol.states["running"][NIC, state] == PROCESSES:
+            if nic_runs(w, row) == PROCESSES:
                 return True
             if w.knobs[P_KEEPS] and asks_after(w, row):
                 flags[item] &= ~np.int64(BOUNCED)
@@ -230,7 +228,7 @@ def _runs_here(w, item, stage, table, record, row, vector, now):
             event = np.int64(EV_BOUNCED) if flags[item] & BOUNCED else np.int64(EV_PACKET)
             flags[item] &= ~np.int64(BOUNCED)
             return _ask(w, event, table, record, item, vector, stage, now) == RUN
-        elif w.protocol.states["owns"][NIC, state] == 1:
+        elif nic_owns(w, row):
             _refuse(w, item, vector, table, record, stage, now)
             return False
     if not can:

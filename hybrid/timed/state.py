@@ -82,6 +82,7 @@ MARK_DTYPE = np.dtype(  # 64 bytes, which is a line of the processor's cache
         ("queued", np.int32),  # the item that asks for its insertion and waits for the rate, 0: none
         ("wanted", np.int8),  # the policy wants it on the NIC
         ("resent", np.int8),  # whether a resend timer has run out since its state last changed
+        ("standing", np.int8),  # of the NIC's state, see .standing
         ("stalled", np.int8),  # packets wait at the NIC for the outputs kept back before them, see .keeping
     ],
     align=True,
@@ -230,6 +231,7 @@ class World(NamedTuple):
     variables: np.ndarray
     tables: Tables
     protocol: ProtocolArrays
+    standings: np.ndarray  # int8 per state of the NIC: see .standing
     policies: Policies
     tally: Tally
     rows: Rows

@@ -7,13 +7,13 @@ no ``cache.release``.
 from __future__ import annotations
 
 from oppcache._jit import kernel
-from oppcache.consistency.vocabulary import E_STATE, NIC
 from oppcache.fastpath.tables import is_owned, occupant
 
 from ..counters import Count
 from ..release import first_register, is_closing, label_of, note_flags, slot_to_release
 from .contexts import cpu_base, exists, nic_base
 from .signals import want_evict
+from .standing import nic_owns
 from .state import STOP_FAULT, T_STOP
 
 _RELEASES, _FAULT = int(Count.RELEASES), int(Count.FAULT)
@@ -55,7 +55,7 @@ def _give_up(w, table, record, now):
     if w.rows.marks["again"][row] > 0:
         return False
     want_evict(w, table, record, now)
-    gone = w.protocol.states["owns"][NIC, w.rows.nic[row, E_STATE]] == 0
+    gone = not nic_owns(w, row)
     if gone:
         w.tally.counts[_RELEASES] += 1
     return gone
