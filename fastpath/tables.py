@@ -55,21 +55,15 @@ TABLE_DTYPE = np.dtype(
     ],
     align=True,
 )
-CONTEXT_DTYPE = np.dtype(
-    [
-        ("key", np.uint64),  # hash of its key
-        ("record", np.int64),  # −1: the handle is free
-        ("owned", np.int64),
-    ],
-    align=True,
-)
 
 
 class Tables(NamedTuple):
     """All context tables of a NIC."""
 
     rows: np.ndarray  # TABLE_DTYPE, per table
-    contexts: np.ndarray  # CONTEXT_DTYPE, per handle of all tables
+    keys: np.ndarray  # uint64, per handle of all tables: hash of its context's key
+    records: np.ndarray  # int32, per handle: its context's record, −1: it is free
+    owned: np.ndarray  # uint8, per handle: 1 where its context is owned
     places: np.ndarray  # int32, per place of all tables: the handle there, −1: none
     taken: np.ndarray  # uint8, per place: 1 where a handle is
     elsewhere: np.ndarray  # uint64, per place: where else its context may be, see :mod:`.walk`
@@ -102,15 +96,15 @@ def make_tables(organisation: Organisation, places: list[int], seed: int) -> Tab
         row["in_word"] = fits_word(row)
         first += int(row["contexts"])
         first_place += int(row["buckets"]) * in_buckets + organisation.stash
-    contexts = zeros(max(first, 1), CONTEXT_DTYPE)
-    contexts["record"] = -1
     hashing = stream(seed, "nic.contexts.hash").integers(
         0, 1 << 64, (len(places), MAX_CHOICES), dtype=np.uint64
     )
     walks = [kernel_state(seed, f"nic.contexts.walk.{table}") for table in range(len(places))]
     return Tables(
         rows,
-        contexts,
+        zeros(max(first, 1), np.uint64),
+        full(max(first, 1), -1, np.int32),
+        zeros(max(first, 1), np.uint8),
         full(max(first_place, 1), -1, np.int32),
         zeros(max(first_place, 1), np.uint8),
         zeros(max(first_place, 1), np.uint64),
@@ -165,7 +159,7 @@ def insert(tables, table, key, record):
     else:
         rows["full"][table] += 1
         return np.int64(-1), np.int64(0)
-    tables.contexts["key"][first + handle] = key
+    tables.keys[first + handle] = key
     moves = np.int64(0)
     if rows["choices"][table] > 0:
         _note_buckets(tables, table, handle, key)
@@ -183,8 +177,8 @@ def insert(tables, table, key, record):
         rows["freed"][table] -= 1
     else:
         rows["fresh"][table] += 1
-    tables.contexts["record"][first + handle] = record
-    tables.contexts["owned"][first + handle] = 0
+    tables.records[first + handle] = record
+    tables.owned[first + handle] = 0
     return handle, moves
 
 
@@ -192,8 +186,8 @@ def insert(tables, table, key, record):
 def own(tables, table, handle):
     """Make a reserved context one that can be evicted."""
     at = tables.rows["first"][table] + handle
-    if tables.contexts["owned"][at] == 0:
-        tables.contexts["owned"][at] = 1
+    if tables.owned[at] == 0:
+        tables.owned[at] = 1
         tables.rows["owned"][table] += 1
 
 
@@ -201,8 +195,8 @@ def own(tables, table, handle):
 def retain(tables, table, handle):
     """Make a context reserved: it stays where it is, but is no candidate for eviction."""
     at = tables.rows["first"][table] + handle
-    if tables.contexts["owned"][at] == 1:
-        tables.contexts["owned"][at] = 0
+    if tables.owned[at] == 1:
+        tables.owned[at] = 0
         tables.rows["owned"][table] -= 1
 
 
@@ -212,7 +206,7 @@ def remove(tables, table, handle):
     rows = tables.rows
     at = rows["first"][table] + handle
     retain(tables, table, handle)
-    tables.contexts["record"][at] = -1
+    tables.records[at] = -1
     tables.free[rows["first"][table] + rows["freed"][table]] = handle
     rows["freed"][table] += 1
     place = place_of(tables, table, handle)
@@ -283,7 +277,7 @@ def candidates(tables, table, key, out):
 @kernel
 def _collect(tables, first, place, out, count):
     handle = np.int64(tables.places[place])
-    if handle >= 0 and tables.contexts["owned"][first + handle] == 1:
+    if handle >= 0 and tables.owned[first + handle] == 1:
         out[count] = handle
         return count + 1
     return count
@@ -294,15 +288,13 @@ def occupant(tables, table, handle):
     """The record of a handle, −1 where it is free or no handle."""
     if handle < 0 or handle >= tables.rows["contexts"][table]:
         return np.int64(-1)
-    return tables.contexts["record"][tables.rows["first"][table] + handle]
+    return np.int64(tables.records[tables.rows["first"][table] + handle])
 
 
 @kernel
 def is_owned(tables, table, handle):
     """Whether a handle is in use and not merely reserved."""
-    return occupant(tables, table, handle) >= 0 and (
-        tables.contexts["owned"][tables.rows["first"][table] + handle] == 1
-    )
+    return occupant(tables, table, handle) >= 0 and (tables.owned[tables.rows["first"][table] + handle] == 1)
 
 
 @kernel
@@ -312,7 +304,7 @@ def look_up(tables, table, key):
     if rows["choices"][table] == 0:
         for handle in range(rows["fresh"][table]):
             at = rows["first"][table] + handle
-            if tables.contexts["record"][at] >= 0 and tables.contexts["key"][at] == key:
+            if tables.records[at] >= 0 and tables.keys[at] == key:
                 return np.int64(handle)
         return np.int64(-1)
     for choice in range(rows["choices"][table] + 1):
@@ -325,7 +317,7 @@ def look_up(tables, table, key):
             )
         for place in range(start, start + count):
             there = np.int64(tables.places[rows["first_place"][table] + place])
-            if there >= 0 and tables.contexts["key"][rows["first"][table] + there] == key:
+            if there >= 0 and tables.keys[rows["first"][table] + there] == key:
                 return there
     return np.int64(-1)
 

@@ -67,6 +67,9 @@ class Queues(NamedTuple):
     rows: np.ndarray  # QUEUE_DTYPE
     ready: np.ndarray  # int64: when an item leaves (delay line) or came (waiting line)
     item: np.ndarray  # int64
+    next: (
+        np.ndarray
+    )  # int64, per queue: when the next item is to be taken from a delay line, FOREVER: there is none
 
 
 _FOREVER = np.int64(FOREVER)
@@ -115,6 +118,8 @@ def send(queues, k, now, ready, item):
     at = rows["first"][k] + (tail & rows["mask"][k])
     queues.ready[at] = ready
     queues.item[at] = item
+    if rows["head"][k] == tail:
+        queues.next[k] = ready
     if ready < now or ready < rows["newest"][k]:
         rows["disorder"][k] += 1
     rows["newest"][k] = ready
@@ -136,6 +141,7 @@ def put_in_order(queues, k, now, ready, item):
         at -= 1
     queues.ready[first + (at & mask)] = ready
     queues.item[first + (at & mask)] = item
+    queues.next[k] = queues.ready[first + (rows["head"][k] & mask)]
     rows["newest"][k] = max(rows["newest"][k], ready)
     rows["tail"][k] += 1
     rows["entered"][k] += 1
@@ -144,20 +150,18 @@ def put_in_order(queues, k, now, ready, item):
 
 @kernel
 def due(queues, k):
-    """When the next item of a delay line leaves (of a waiting line: when it came); :data:`FOREVER` without one."""
-    rows = queues.rows
-    if rows["head"][k] == rows["tail"][k]:
-        return _FOREVER
-    return queues.ready[rows["first"][k] + (rows["head"][k] & rows["mask"][k])]
+    """When the next item of a delay line leaves; :data:`FOREVER` without one."""
+    return queues.next[k]
 
 
 @kernel
 def take(queues, k):
     """Take the next item of a delay line, whose time has come."""
     rows = queues.rows
-    head = rows["head"][k]
+    first, mask, head = rows["first"][k], rows["mask"][k], rows["head"][k]
     rows["head"][k] = head + 1
-    return queues.item[rows["first"][k] + (head & rows["mask"][k])]
+    queues.next[k] = queues.ready[first + ((head + 1) & mask)] if head + 1 < rows["tail"][k] else _FOREVER
+    return queues.item[first + (head & mask)]
 
 
 @kernel
@@ -170,6 +174,7 @@ def pass_through(queues, k, now, ready):
     if not send(queues, k, now, ready, np.int64(0)):
         return False
     rows["head"][k] = rows["tail"][k]
+    queues.next[k] = _FOREVER
     return True
 
 
@@ -238,7 +243,12 @@ def _make(sizes: Sequence[int]) -> Queues:
     rows = np.zeros(len(sizes), QUEUE_DTYPE)
     rows["mask"] = np.array(sizes, np.int64) - 1
     rows["first"] = np.cumsum([0, *sizes[:-1]])
-    return Queues(rows, zeros(sum(sizes), np.int64), zeros(sum(sizes), np.int64))
+    return Queues(
+        rows,
+        zeros(sum(sizes), np.int64),
+        zeros(sum(sizes), np.int64),
+        np.full(len(sizes), FOREVER, np.int64),
+    )
 
 
 def grown(queues: Queues, k: int) -> Queues:
@@ -246,6 +256,7 @@ def grown(queues: Queues, k: int) -> Queues:
     sizes = [int(mask) + 1 for mask in queues.rows["mask"]]
     sizes[k] *= 2
     new = _make(sizes)
+    new.next[:] = queues.next
     for old, row in zip(queues.rows, new.rows, strict=True):
         for name in _COUNTERS:
             row[name] = old[name]
