@@ -10,7 +10,7 @@ from oppcache.opp import arrays as A
 from oppcache.opp.ahead import fetch_words, read_ahead, row_of
 from oppcache.opp.prefetch import prefetch
 
-from .state import L_WORDS, P_KEEPS, P_ORDERED
+from .state import L_WORDS, P_KEEPS, P_ORDERED, SIDE_WORDS
 
 _ZERO = np.uint64(0)
 
@@ -49,8 +49,7 @@ def fetch_far(w, table, record, row):
     stride = w.program.tables["stride"][table]
     fetch_words(w.store, w.store.tables["base"][table] + record * stride, stride)
     prefetch(w.rows.cpu, row * ENTRY_WORDS)
-    prefetch(w.rows.held, row * 4)
-    prefetch(w.rows.timers, row * 3)
+    prefetch(w.rows.sides, row * SIDE_WORDS)
 
 
 @kernel

@@ -26,7 +26,7 @@ from .link import home_of, put_rx
 from .pool import free_item
 from .signals import react, want_evict
 from .standing import nic_owns
-from .state import NOBODY, P_EVICTS, P_FETCHES, P_KEEPS, P_RESERVE, T_NIC_UP
+from .state import NOBODY, P_EVICTS, P_FETCHES, P_KEEPS, P_RESERVE, RUNS_OUT, T_NIC_UP
 from .watching import prefers
 
 _EVICTIONS = int(Count.EVICTIONS)
@@ -84,7 +84,7 @@ def _take_message(w, item, now):
     row = w.tally.flow_at[table] + record
     if w.rows.marks["queued"][row] == item:
         w.rows.marks["queued"][row] = 0
-        if w.rows.timers[row, CPU] != NOBODY:
+        if w.rows.sides[row, RUNS_OUT + CPU] != NOBODY:
             set_timer(w, np.int64(CPU), table, record, row, now)  # an answer can be awaited from now on
     down = now < w.clock[T_NIC_UP]
     if down or (kind == EV_BFENCE and w.protocol.cells["rows"][NIC, w.rows.nic[row, E_STATE], kind] < 0):

@@ -300,8 +300,7 @@ def _rows(count: int, several: bool, foreseen: bool) -> S.Rows:
         marks,
         zeros((count, ENTRY_WORDS), np.int64),
         zeros((count, ENTRY_WORDS), np.int64),
-        full((count, 4), S.NOBODY, np.int64),
-        full((count, 3), S.NOBODY, np.int64),
+        full((count, S.SIDE_WORDS), S.NOBODY, np.int64),
         waits,
         np.full(count if foreseen else 0, -1, np.int64),
     )

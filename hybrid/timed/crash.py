@@ -58,6 +58,7 @@ from .state import (
     PARKED,
     Q_LATE,
     Q_TX,
+    RUNS_OUT,
     STREAM_NIC,
     T_CPU_UP,
     T_FAULT,
@@ -193,7 +194,7 @@ def _forget_waits(w, row, now):
     if w.rows.waits.shape[0] == 0:
         return
     w.rows.waits[row, W_BOUNCED] = 0
-    w.rows.timers[row, BFENCE_TIMER] = NOBODY
+    w.rows.sides[row, RUNS_OUT + BFENCE_TIMER] = NOBODY
     item = pull(w, w.rows.waits, row, W_FENCES)
     while item != NOBODY:
         free_item(w, item)
@@ -221,12 +222,12 @@ def _forget(w, side, table, row, now):
 
     Of a table for which the NIC has no place there is nobody to ask: its keys begin anew as at first.
     """
-    item = pull(w, w.rows.held, row, 2 * side)
+    item = pull(w, w.rows.sides, row, 2 * side)
     while item != NOBODY:
         w.clock[T_HELD] -= 1
         lose_in_crash(w, item, now)
-        item = pull(w, w.rows.held, row, 2 * side)
-    w.rows.timers[row, side] = NOBODY
+        item = pull(w, w.rows.sides, row, 2 * side)
+    w.rows.sides[row, RUNS_OUT + side] = NOBODY
     w.rows.marks["resent"][row] = 0
     if side == NIC:
         w.rows.marks["stalled"][row] = 0

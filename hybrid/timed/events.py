@@ -40,6 +40,7 @@ from .state import (
     Q_TO_CPU,
     Q_TO_NIC,
     Q_TX,
+    RUNS_OUT,
     STOP_STORE,
     STOP_STUCK,
     T_FAULT,
@@ -68,28 +69,27 @@ _DONE = 1 << 20
 
 
 @kernel
-def _earlier(w, time, kind):
-    if time < w.clock[T_NEXT]:
-        w.clock[T_NEXT] = time
-        w.clock[T_NEXT_KIND] = kind
+def _earlier(first, time, kind):
+    """The earlier of two events, each its time and kind; of two at one time, the first."""
+    return (time, np.int64(kind)) if time < first[0] else first
 
 
 @kernel
 def find_next(w):
     """Find the next event that is not a packet's entering the NIC; of several at one time, the first listed here."""
-    w.clock[T_NEXT] = _FOREVER
-    _earlier(w, w.clock[T_FAULT], Q_LATE)
+    first = _earlier((_FOREVER, np.int64(Q_LATE)), w.clock[T_FAULT], Q_LATE)
     busy = w.clock[T_INSERTER]
-    _earlier(w, max(due(w.queues, Q_TO_NIC), busy), Q_TO_NIC)
-    _earlier(w, max(due(w.queues, Q_INSERT), busy), Q_INSERT)
-    _earlier(w, due(w.queues, Q_TO_CPU), Q_TO_CPU)
+    first = _earlier(first, max(due(w.queues, Q_TO_NIC), busy), Q_TO_NIC)
+    first = _earlier(first, max(due(w.queues, Q_INSERT), busy), Q_INSERT)
+    first = _earlier(first, due(w.queues, Q_TO_CPU), Q_TO_CPU)
     for core in range(w.cores.shape[0]):
-        _earlier(w, due(w.queues, Q_RX + 2 * core), Q_RX + 2 * core)
+        first = _earlier(first, due(w.queues, Q_RX + 2 * core), Q_RX + 2 * core)
         if w.cores["current"][core] != IDLE:
-            _earlier(w, w.cores["done"][core], _DONE + core)
+            first = _earlier(first, w.cores["done"][core], _DONE + core)
     for kind in range(1, TIMER_KINDS):
         if kind != TIMER_WRITEBACK or w.clock[T_FINAL] == 0:
-            _earlier(w, due(w.queues, Q_TIMER + kind), Q_TIMER + kind)
+            first = _earlier(first, due(w.queues, Q_TIMER + kind), Q_TIMER + kind)
+    w.clock[T_NEXT], w.clock[T_NEXT_KIND] = first
 
 
 def other_event(here, item, seed):
@@ -151,7 +151,7 @@ def _ring(w, time, item, now):
     side = item >> np.int64(60)
     table, record = (item >> np.int64(32)) & np.int64(0xFFF_FFFF), item & np.int64(0xFFFF_FFFF)
     row = w.tally.flow_at[table] + record
-    if w.rows.timers[row, side] != time:
+    if w.rows.sides[row, RUNS_OUT + side] != time:
         return
     if side == BFENCE_TIMER:
         if w.rows.waits[row, W_BOUNCED] > 0:

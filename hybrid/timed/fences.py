@@ -36,6 +36,7 @@ from .state import (
     P_INSTANT,
     P_SEVERAL,
     P_TIMER,
+    RUNS_OUT,
     T_BOUNCES,
     W_BEHIND,
     W_BOUNCED,
@@ -129,7 +130,7 @@ def fence_bounce(w, table, record, row, now, again):
     message[item, M_INCARNATION] = w.node[CPU, N_INCARNATION]
     if not put_tx(w, item, now):
         free_item(w, item)
-    if w.rows.timers[row, BFENCE_TIMER] > now or w.knobs[P_TIMER + TIMER_RESEND] == 0:
+    if w.rows.sides[row, RUNS_OUT + BFENCE_TIMER] > now or w.knobs[P_TIMER + TIMER_RESEND] == 0:
         return  # it will be sent again in time, or nothing is
     start_timer(w, np.int64(BFENCE_TIMER), np.int64(TIMER_RESEND), table, record, row, now)
 
@@ -141,6 +142,6 @@ def bounce_returned(w, item, table, record, row, now):
     if outstanding == 0 or w.pool.message[item, M_N] < outstanding:
         return
     w.rows.waits[row, W_BOUNCED] = 0
-    w.rows.timers[row, BFENCE_TIMER] = NOBODY
+    w.rows.sides[row, RUNS_OUT + BFENCE_TIMER] = NOBODY
     send_waiting(w, row, now)
     append_list(w, w.rows.waits, row, W_BEHIND, w.again, 1 + home_of(w, table, record))

@@ -105,6 +105,7 @@ from .state import (
     P_TAKES,
     P_TIMER,
     PACKET,
+    RUNS_OUT,
     T_EXIT,
     T_HELD,
     T_UNCHANGED,
@@ -186,7 +187,7 @@ def set_timer(w, side, table, record, row, now):
     if kind == TIMER_RESEND and w.rows.marks["resent"][row]:
         kind = np.int64(TIMER_AGAIN)  # what goes unanswered is asked less often
     if kind == 0 or w.knobs[P_TIMER + kind] == 0:
-        w.rows.timers[row, side] = NOBODY
+        w.rows.sides[row, RUNS_OUT + side] = NOBODY
         return
     start_timer(w, side, kind, table, record, row, now)
 
@@ -359,19 +360,19 @@ def _carry_out(w, side, command, table, record, row, item, now):
     elif code == C_FLUSH:
         w.clock[T_HELD] -= command[K_COUNT]
         for i in range(command[K_COUNT]):
-            _punt_tagged(w, command, pull(w, w.rows.held, row, at), table, record, i, now)
+            _punt_tagged(w, command, pull(w, w.rows.sides, row, at), table, record, i, now)
     elif code == C_PROCESS_KEEP:
         hold(w, row, at, item)
     elif code == C_RELEASE:
         w.clock[T_HELD] -= command[K_COUNT]
-        append_list(w, w.rows.held, row, at, w.again, np.int64(0))
+        append_list(w, w.rows.sides, row, at, w.again, np.int64(0))
         w.rows.marks["stalled"][row] = 0
     elif code == C_DRAIN or code == C_DRAIN_KEEP:
         w.clock[T_HELD] -= command[K_COUNT]
         if code == C_DRAIN_KEEP:
             w.rows.nic[row, E_HELD] -= command[K_COUNT]  # each comes back when it has been run
         splice(
-            w, w.rows.held, row, at, w.again, np.int64(0) if side == NIC else 1 + home_of(w, table, record)
+            w, w.rows.sides, row, at, w.again, np.int64(0) if side == NIC else 1 + home_of(w, table, record)
         )
     elif code == C_BOUNCE:
         _bounce(w, item, table, record, row, now)
@@ -382,7 +383,7 @@ def _carry_out(w, side, command, table, record, row, item, now):
         w.clock[T_HELD] -= command[K_COUNT]
         for _ in range(command[K_COUNT]):
             w.tally.counts[_FROZEN] += 1
-            lose(w, pull(w, w.rows.held, row, at), now)
+            lose(w, pull(w, w.rows.sides, row, at), now)
     elif code == C_FAIL:
         w.tally.counts[_FAILED] += 1
         w.rows.marks["since"][row] = NOBODY

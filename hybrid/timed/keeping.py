@@ -108,6 +108,6 @@ def stall(w, item, vector, stage, row):
 @kernel
 def stall_marker(w, item, row):
     """Let a marker wait behind the packets that wait; the most that was held counts packets alone."""
-    push(w, w.rows.held, row, np.int64(0), item)
+    push(w, w.rows.sides, row, np.int64(0), item)
     w.rows.nic[row, E_HELD] += 1
     w.clock[T_HELD] += 1

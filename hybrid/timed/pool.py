@@ -72,7 +72,7 @@ def pull(w, lists, row, at):
 @kernel
 def hold(w, row, at, item):
     """Put a packet behind those that a side holds of a context; ``at``: 0 on the NIC, 2 on the CPU."""
-    push(w, w.rows.held, row, at, item)
+    push(w, w.rows.sides, row, at, item)
     note_held(w)
 
 

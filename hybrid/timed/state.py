@@ -105,8 +105,7 @@ class Rows(NamedTuple):
     marks: np.ndarray  # MARK_DTYPE
     nic: np.ndarray  # int64[rows, ENTRY_WORDS]: the protocol's entries
     cpu: np.ndarray
-    held: np.ndarray  # int64[rows, 4]: first and last held packet on the NIC, on the CPU
-    timers: np.ndarray  # int64[rows, 3]: when the side's timer runs out, then BFENCE's; NOBODY: none runs
+    sides: np.ndarray  # int64[rows, SIDE_WORDS]: first, last held packet on the NIC, on the CPU; see RUNS_OUT
     waits: np.ndarray  # int64[rows, W_WORDS]: see .fences; no rows where the program has one table
     next_use: np.ndarray  # int64[rows]: see .future; no rows where no policy asks
 
@@ -163,6 +162,9 @@ class Records(NamedTuple):
 # A row of Rows.waits: packets that were run on the context and are still on the CPU, the number of the BFENCE that has not
 # come back yet, then first and last of what waits to be sent, and of the packets that wait.
 W_PENDING, W_BOUNCED, W_FENCES, W_BEHIND, W_WORDS = 0, 1, 2, 4, 6
+
+# In a row of Rows.sides: when the NIC's timer runs out, the CPU's, BFENCE's; NOBODY: none runs.
+RUNS_OUT, SIDE_WORDS = 4, 8
 
 # A row of World.lines: first and last item of the line, 0: nobody, see .order; the newest packet that has left, + 1.
 L_FIRST, L_LAST, L_LEFT, L_WORDS = 0, 1, 2, 4

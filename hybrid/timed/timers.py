@@ -7,7 +7,7 @@ import numpy as np
 from oppcache._jit import kernel
 from oppcache.slowpath.queues import send
 
-from .state import P_TIMER, Q_TIMER, STOP_QUEUE, T_STOP
+from .state import P_TIMER, Q_TIMER, RUNS_OUT, STOP_QUEUE, T_STOP
 
 _MARGIN = 64
 
@@ -24,7 +24,7 @@ def note_nearly_full(w, queue):
 def start_timer(w, side, kind, table, record, row, now):
     """Start a timer of a context: of the kind whose length is not 0, in a side's place or BFENCE's."""
     until = now + w.knobs[P_TIMER + kind]
-    w.rows.timers[row, side] = until
+    w.rows.sides[row, RUNS_OUT + side] = until
     item = (np.int64(side) << np.int64(60)) | (np.int64(table) << np.int64(32)) | record
     send(w.queues, Q_TIMER + kind, now, until, item)
     note_nearly_full(w, Q_TIMER + kind)
