@@ -162,8 +162,8 @@ def _fetch_record(program, store, table, record, entire):
     if entire:
         fetch_words(store, base, stride)
     else:
-        end = A.C_HEADER_WORDS + program.tables["key_words"][table]
-        fetch_words(store, base + A.C_PLACE, end - A.C_PLACE)
+        prefetch(store.memory, base + A.C_PLACE)
+        prefetch(store.memory, base + A.C_PLACE + program.tables["key_words"][table])
 
 
 @kernel

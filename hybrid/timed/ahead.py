@@ -68,9 +68,11 @@ def _fetch_copy(w, table, record, row):
     stride = w.program.tables["stride"][table]
     place = np.int64(w.store.memory[w.store.tables["base"][table] + record * stride + A.C_PLACE])
     if place > 0:
-        # Its key is not looked at, and what stands behind the key may be nothing.
-        count = stride if w.program.tables["registers"][table] > 0 else np.int64(A.C_HEADER_WORDS)
-        fetch_words(w.store, w.store.tables["nic_base"][table] + (place - 1) * stride, count)
+        copy = w.store.tables["nic_base"][table] + (place - 1) * stride
+        prefetch(w.store.memory, copy)
+        prefetch(w.store.memory, copy + A.C_ROLLBACK)
+        if w.program.tables["registers"][table] > 0:
+            prefetch(w.store.memory, copy + stride - 1)  # behind the key, which is not looked at
         prefetch(
             w.policies.eviction, w.policies.eviction_at[table] + place * w.policies.eviction_words[table]
         )
