@@ -60,9 +60,10 @@ class Profile:
         return value is not False
 
 
-def profile_names() -> list[str]:
+@cache
+def profile_names() -> tuple[str, ...]:
     """Names of the shipped profiles."""
-    return sorted(p.stem for p in _PROFILES.glob("*.yaml"))
+    return tuple(sorted(p.stem for p in _PROFILES.glob("*.yaml")))
 
 
 def load_profile(name: str, mark: Mark | None = None) -> Profile:

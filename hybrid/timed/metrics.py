@@ -15,7 +15,7 @@ from oppcache.slowpath.queues import little
 from ..counters import Count, Metric, ratio
 from ..counters import metrics_of as untimed_metrics
 from . import state as S
-from .records import percentile
+from .records import percentiles
 
 if TYPE_CHECKING:
     from .run import TimedRun
@@ -105,12 +105,12 @@ def _tables(world: S.World) -> dict[str, Metric]:
 
 def _latencies(world: S.World) -> dict[str, Metric]:
     table = world.records.latency
-    found: dict[str, Metric] = {}
-    for name, share in _SHARES.items():
-        found[f"latency_{name}"] = percentile(table.sum(axis=0), share)
-        for kind, counts in zip(_KINDS, table, strict=True):
-            found[f"latency_{name}.{kind}"] = percentile(counts, share)
-    return found
+    shares = list(_SHARES.values())
+    columns = {"": percentiles(table.sum(axis=0), shares)}
+    columns |= {f".{kind}": percentiles(counts, shares) for kind, counts in zip(_KINDS, table, strict=True)}
+    return {
+        f"latency_{name}{kind}": times[i] for i, name in enumerate(_SHARES) for kind, times in columns.items()
+    }
 
 
 def _costs(run: TimedRun) -> dict[str, Metric]:
@@ -119,7 +119,7 @@ def _costs(run: TimedRun) -> dict[str, Metric]:
     busy, served = float(world.cores["busy"].sum()) * 1e-12, int(world.cores["served"].sum())
     each = busy / served if served else run.setup.cpu.service.time * 1e-12
     spared = int(counts[Count.PACKETS]) * each - busy
-    migrations = world.records.migration
+    p50, p99 = percentiles(world.records.migration, (0.5, 0.99))
     return {
         "cpu_utilisation": ratio(busy, elapsed * len(world.cores)),
         "cores_saved": ratio(spared, elapsed),
@@ -129,8 +129,8 @@ def _costs(run: TimedRun) -> dict[str, Metric]:
         "control_faults": int(counts[Count.CONTROL_FAULTS]),
         "nic_resets": int(counts[Count.NIC_RESETS]),
         "cpu_crashes": int(counts[Count.CPU_CRASHES]),
-        "migration_time_p50": percentile(migrations, 0.5),
-        "migration_time_p99": percentile(migrations, 0.99),
+        "migration_time_p50": p50,
+        "migration_time_p99": p99,
     }
 
 

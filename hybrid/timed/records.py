@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -44,19 +45,19 @@ def note_migration(w, row, now):
         w.rows.marks["since"][row] = -1
 
 
-def percentile(counts: np.ndarray, share: float) -> float | None:
-    """The time (s) that a share of a histogram's entries does not exceed; None if it is empty.
+def percentiles(counts: np.ndarray, shares: Sequence[float]) -> list[float | None]:
+    """The times (s) that shares of a histogram's entries do not exceed; None if it is empty.
 
     Args:
         counts: ``int64[BUCKETS]``.
-        share: from 0 to 1.
+        shares: from 0 to 1.
     """
-    total = int(counts.sum())
+    upto = np.cumsum(counts)
+    total = int(upto[-1])
     if total == 0:
-        return None
-    wanted = max(1, math.ceil(share * total))
-    bucket = int(np.searchsorted(np.cumsum(counts), wanted))
-    return middle(bucket) * 1e-12
+        return [None] * len(shares)
+    wanted = [max(1, math.ceil(share * total)) for share in shares]
+    return [middle(int(bucket)) * 1e-12 for bucket in np.searchsorted(upto, wanted)]
 
 
 def middle(bucket: int) -> float:

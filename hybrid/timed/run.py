@@ -40,6 +40,7 @@ _DEPARTURES = 1 << 14
 _LOG = 1 << 14
 _BATCH = 1 << 14  # packets of a call of the kernel, where the source has smaller batches
 _LEAST = 1 << 12
+_NO_LEAVERS = np.zeros(0, np.int64)
 
 
 class Departed(NamedTuple):
@@ -63,7 +64,7 @@ class TimedRun:
         self.eviction: Eviction = parts.eviction
         self.admission: Admission = parts.admission
         compiled = engine()
-        self._run_events = compiled.run
+        self._run_events, self._seed = compiled.run, np.uint64(setup.seed)
         calls = calls_of(self.eviction, self.admission, compiled.react, compiled.other)
         self.world = build(setup, parts)._replace(calls=calls)
         self._reference: Reference | None = None
@@ -102,13 +103,13 @@ class TimedRun:
         for vectors in self._chunks():
             if done == 0:
                 self.world.clock[S.T_ORIGIN] = int(vectors[0, W_NOW])
-            leavers = np.zeros(0, np.int64) if self.flows is None else self._leavers(vectors)
+            leavers = _NO_LEAVERS if self.flows is None else self._leavers(vectors)
             at = 0
             while at < len(vectors):
                 stop = min(len(vectors), skip - done) if done + at < skip else len(vectors)
                 stop = self._until_rules(vectors, at, stop)
                 self._take(vectors, leavers, at, stop, observe)
-                self._update_rules(int(vectors[stop - 1, W_NOW]) - int(self.world.clock[S.T_ORIGIN]))
+                self._update_rules(vectors[stop - 1])
                 at = stop
                 if done + at == skip:
                     self._begin_measuring()
@@ -121,7 +122,7 @@ class TimedRun:
         self.world.clock[S.T_FINAL] = 1
         begin_patience(self.world, self.patience)
         nothing = np.zeros((0, self.lowered.layout.words), np.uint64)
-        self._take(nothing, np.zeros(0, np.int64), 0, 0, observe)
+        self._take(nothing, _NO_LEAVERS, 0, 0, observe)
         if observe is not None:
             self._show(observe)
         self._show_log()
@@ -173,9 +174,12 @@ class TimedRun:
         last = int(self.world.clock[S.T_ORIGIN]) + due
         return start + max(1, int(np.searchsorted(vectors[start:stop, W_NOW], np.uint64(last), "right")))
 
-    def _update_rules(self, now: int) -> None:
+    def _update_rules(self, newest: np.ndarray) -> None:
         due = self.rules.next_update()
-        if due is not None and now >= due:
+        if due is None:
+            return
+        now = int(newest[W_NOW]) - int(self.world.clock[S.T_ORIGIN])
+        if now >= due:
             taken = self.world.taken.sum(axis=0)
             if self.rules.update(now, taken - self._noted, self.world.runnable):
                 self._noted = taken
@@ -187,16 +191,7 @@ class TimedRun:
         clock = self.world.clock
         with np.errstate(all="ignore"):
             while True:
-                start = int(
-                    self._run_events(
-                        self._address(),
-                        vectors,
-                        leavers,
-                        start,
-                        stop,
-                        np.uint64(self.setup.seed),
-                    )
-                )
+                start = self._run_events(self._address(), vectors, leavers, start, stop, self._seed)
                 if clock[S.T_STOP] == 0 or clock[S.T_STOP] & S.STOP_STUCK:
                     return
                 self._make_room(int(clock[S.T_STOP]), observe)

@@ -14,14 +14,14 @@ from oppcache.opp.errors import InputError, Mark
 
 
 def test_the_shipped_profiles() -> None:
-    assert profile_names() == [
+    assert profile_names() == (
         "ideal",
         "netfpga-sume",
         "netfpga-sume-rtl",
         "netfpga-sume-wide",
         "smartnic-2025",
-    ]
-    assert [load_profile(name).name for name in profile_names()] == profile_names()
+    )
+    assert tuple(load_profile(name).name for name in profile_names()) == profile_names()
 
 
 def test_the_ideal_nic_has_no_limits() -> None:
