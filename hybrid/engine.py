@@ -21,7 +21,7 @@ from oppcache.cache.hooks import Hooks, hooks_of
 from oppcache.consistency.migrate import demote, promote
 from oppcache.fastpath.slots import Slots, free_slot, make_slots, occupant, occupy, take_slot
 from oppcache.opp import arrays as A
-from oppcache.opp.ahead import read_ahead
+from oppcache.opp.ahead import fetch_vector, read_ahead
 from oppcache.opp.contexts import has_room, location, make_store
 from oppcache.opp.fields import W_ID, W_LENGTH, W_NOW
 from oppcache.opp.lower import lower
@@ -263,8 +263,9 @@ def run_packets(
         if not has_room(store, RESERVE):
             return i
         if i == known:
-            first, known = i, read_ahead(program, store, vectors, i, i == start, scratch)
+            first, known = i, read_ahead(program, store, vectors, i, i == start, True, scratch)
         vector = vectors[i]
+        fetch_vector(vectors, i)
         now = np.int64(vector[W_NOW])
         begin(scratch, vector, seed)
         scratch[A.S_AHEAD] = np.uint64(i - first + 1)
