@@ -18,7 +18,7 @@ _OWNS, _RUNNING = 4, 3  # the latter are lower.PROCESSES and PROCESSES_FIRST
 def standings(protocol: ProtocolArrays) -> np.ndarray:
     """The mark of each state of the NIC, ``int8[states]``."""
     states = protocol.states[NIC]
-    return (states["running"] + _OWNS * (states["owns"] == 1)).astype(np.int8)
+    return np.asarray(states["running"] + _OWNS * (states["owns"] == 1), np.int8)
 
 
 @kernel
