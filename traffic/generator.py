@@ -43,7 +43,7 @@ from .headers import SCRATCH_WORDS
 from .models import Workload, load_mixture, read_parameters
 from .source import Chunk
 
-CHUNK_PACKETS = 16384
+CHUNK_PACKETS = 32768
 POOL_LENGTHS = 1 << 16
 GUIDE_PARTS = 1 << 16
 _SECOND = 1e9
