@@ -219,9 +219,11 @@ def _knobs(
     stage_cycles = (profile.number("pipeline.stage_cycles") or 0) if cycle else 0
     stride = int(lowered.arrays.tables["stride"].max(initial=0))
     migration, control = setup.migration, setup.control
+    bus = (profile.number("timing.bus_bits") or 256) // 8
     values = {
         S.P_CYCLE: cycle,
-        S.P_BUS: (profile.number("timing.bus_bits") or 256) // 8,
+        S.P_BUS: bus,
+        S.P_BUS_SHIFT: bus.bit_length() - 1 if bus.bit_count() == 1 else -1,  # most buses need no division
         S.P_LATENCY: cycle * stage_cycles * stages,
         S.P_STAGE_CYCLES: stage_cycles,
         S.P_HAZARD: HAZARDS.index(hazard_of(setup, profile)),

@@ -47,6 +47,7 @@ from .state import (
     OWNED,
     P_ALONE,
     P_BUS,
+    P_BUS_SHIFT,
     P_CYCLE,
     P_FIRST_TABLE,
     P_FIXED,
@@ -204,7 +205,8 @@ def _give_up(w, item, vector, table, record, stage, now):
 @kernel
 def cycles_of(w, length):
     """Cycles for which a packet keeps the pipeline's entry busy."""
-    cycles = max(_ONE, (length + w.knobs[P_BUS] - 1) // w.knobs[P_BUS])
+    padded, shift = length + w.knobs[P_BUS] - 1, w.knobs[P_BUS_SHIFT]
+    cycles = max(_ONE, padded >> shift if shift >= 0 else padded // w.knobs[P_BUS])
     if length <= w.knobs[P_SHORT_BYTES]:
         return max(cycles, w.knobs[P_SHORT_CYCLES])
     return cycles
