@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -53,13 +54,15 @@ def test_waits_are_those_of_an_m_m_1_queue(random_programs: ModuleType) -> None:
     assert mean_wait(random_programs, 1_000_000, 0.5, Law.EXPONENTIAL) == pytest.approx(1.0, rel=0.02)
 
 
-def wire(random_programs: ModuleType, length: int, packets: int = 200_000) -> dict[str, Any]:
+def wire(
+    random_programs: ModuleType, length: int, packets: int = 200_000, profile: str = "netfpga-sume"
+) -> dict[str, Any]:
     """Frames of one length at 40 Gb/s through a NetFPGA SUME on which everything runs."""
     vectors = random_programs.vectors_of_flows(np.zeros(packets, np.int64))
     vectors[:, W_LENGTH] = length
     vectors[:, W_NOW] = np.arange(packets) * (length + 24) * 8 / 40
     source = random_programs.MemorySource(vectors, 1 << 16)
-    return simulate(Setup(Program("none"), source, 16, profile="netfpga-sume")).metrics
+    return simulate(Setup(Program("none"), source, 16, profile=profile)).metrics
 
 
 def test_64_byte_packets_fit_the_pipeline_at_line_rate(random_programs: ModuleType) -> None:
@@ -77,6 +80,15 @@ def test_packets_one_byte_too_long_for_two_cycles_overrun_it(random_programs: Mo
     lost = 200_000 * (1 - 17.8 / 19.2) - buffered
     assert metrics["drops_nic"] == pytest.approx(lost, abs=20)
     assert metrics["latency_p50"] > 9e-6, "the input's 512 frames wait in front"
+
+
+def test_a_bus_of_any_width_takes_whole_cycles(random_programs: ModuleType, tmp_path: Path) -> None:
+    """24 bytes a cycle: a frame of 72 takes 19.2 ns and as much wire; one of 73 takes 25.6 ns and comes every 19.4 ns."""
+    profile = tmp_path / "narrow.yaml"
+    profile.write_text("profile: narrow\nbase: netfpga-sume\ntiming: {bus_bits: 192}\n")
+    assert wire(random_programs, 72, 20_000, str(profile))["drops_nic"] == 0
+    lost = 20_000 * (1 - 19.4 / 25.6) - 512
+    assert wire(random_programs, 73, 20_000, str(profile))["drops_nic"] == pytest.approx(lost, abs=20)
 
 
 def che(shares: np.ndarray, contexts: int) -> float:
