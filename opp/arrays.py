@@ -285,7 +285,7 @@ S_WRITTEN = S_CHOICE_LIST + 2 * MAX_CHOICES
 S_WRITTEN_LIST = S_WRITTEN + 1
 MAX_WRITTEN, WRITTEN_WORDS = 64, 4
 # What is read ahead of the packets of a batch, see .ahead.
-AHEAD_PACKETS = 20
+AHEAD_PACKETS = 28
 MAX_AHEAD = 3  # keys of a packet
 MAX_HINTED = 4  # stages
 # Direction + 1 (0: no key), hash, record + 1 (0: none), key.
