@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from oppcache.consistency.vocabulary import E_STATE
 from oppcache.hybrid import ControlFaults, Faults, Migration, Setup, simulate
 from oppcache.hybrid.setup import RUNNABLE_PROTOCOLS
+from oppcache.hybrid.timed.run import TimedRun
 from oppcache.opp import load_program
 from oppcache.opp.errors import InputError
 from oppcache.traffic import make_generator
@@ -26,17 +28,30 @@ FAULTS: dict[str, Faults] = {
 }
 
 
-def run(faults: Faults, protocol: str = "cas-hold", **more: Any) -> dict[str, Any]:
+def setup(faults: Faults, protocol: str = "cas-hold", **more: Any) -> Setup:
     source = make_generator(
         {"model": "caida-like", "flows": 60, "zipf": 1.1, "rate": "1Mpps"}, 0, more.pop("packets", PACKETS)
     )
     migration = Migration(writeback_interval=100_000, checkpoint_interval=150_000)
-    return simulate(
-        Setup(
-            load_program("nf:stateful-firewall"), source, 16, protocol=protocol, profile="netfpga-sume",
-            migration=migration, faults=faults, **more,
-        )
-    ).metrics  # fmt: skip
+    return Setup(
+        load_program("nf:stateful-firewall"), source, 16, protocol=protocol, profile="netfpga-sume",
+        migration=migration, faults=faults, **more,
+    )  # fmt: skip
+
+
+def run(faults: Faults, protocol: str = "cas-hold", **more: Any) -> dict[str, Any]:
+    return simulate(setup(faults, protocol, **more)).metrics
+
+
+@pytest.mark.parametrize("protocol", ["cas", "cas-hold", "output-commit", "fetch"])
+@pytest.mark.parametrize("name", ["a bad channel", "everything"])
+def test_a_row_says_of_the_nic_what_the_protocol_s_entry_says(name: str, protocol: str) -> None:
+    timed = TimedRun(setup(FAULTS[name], protocol))
+    timed.run(0)
+    world = timed.world
+    said = world.standings[world.rows.nic[:, E_STATE]]
+    assert (world.rows.marks["standing"] == said).all()
+    assert len(set(said)) > 1, "some contexts are on the NIC, and some are not"
 
 
 def lost(metrics: dict[str, Any]) -> int:
