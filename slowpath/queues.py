@@ -67,9 +67,7 @@ class Queues(NamedTuple):
     rows: np.ndarray  # QUEUE_DTYPE
     ready: np.ndarray  # int64: when an item leaves (delay line) or came (waiting line)
     item: np.ndarray  # int64
-    next: (
-        np.ndarray
-    )  # int64, per queue: when the next item is to be taken from a delay line, FOREVER: there is none
+    next: np.ndarray  # int64, per delay line: when its next item is to be taken, ps; FOREVER: there is none
 
 
 _FOREVER = np.int64(FOREVER)

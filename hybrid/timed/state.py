@@ -166,7 +166,8 @@ W_PENDING, W_BOUNCED, W_FENCES, W_BEHIND, W_WORDS = 0, 1, 2, 4, 6
 # In a row of Rows.sides: when the NIC's timer runs out, the CPU's, BFENCE's; NOBODY: none runs.
 RUNS_OUT, SIDE_WORDS = 4, 8
 
-# A row of World.lines: first and last item of the line, 0: nobody, see .order; the newest packet that has left, + 1.
+# A row of World.lines: first and last item of the line, 0: nobody, see .order; the newest packet that has left, + 1; a
+# word unused, so that both directions of a flow stand in one line of the processor's cache.
 L_FIRST, L_LAST, L_LEFT, L_WORDS = 0, 1, 2, 4
 
 IMAGES = 16  # of contexts in a stage that are remembered while they are written back
@@ -239,7 +240,7 @@ class World(NamedTuple):
     rows: Rows
     pool: Pool
     touched: np.ndarray  # int64[items, stages]: keys of contexts that the CPU ran the packet on
-    lines: np.ndarray  # int64[flows and directions, L_WORDS]: see L_FIRST; both directions of a flow stand in one line of the cache
+    lines: np.ndarray  # int64[flows and directions, L_WORDS]: see L_FIRST
     queues: Queues
     again: np.ndarray  # int64[1 + cores, 2]: packets to be run before any other, on the NIC and on each core
     cores: np.ndarray
